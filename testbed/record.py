@@ -1,0 +1,109 @@
+"""What a bundle says: the records of `runs.json` and the events of `events.jsonl`.
+
+The run writes them, the report reads them; both sides share these types and nothing else.
+Times ending in `_s` are seconds, `_ms` milliseconds; event times are CLOCK_MONOTONIC seconds.
+
+Layout of a bundle:
+
+    scenario.yaml          the scenario, resolved: loads again to the same run
+    manifest.json          versions, kernel, sysctls, capabilities, seed, flags that change meaning
+    events.jsonl           one Event a line, every run, one clock
+    runs.json              a list of Run
+    report.html            made from the above
+    runs/<scheme>-<rep>/   frr/<node>/*.conf, log/<node>/*, delivery/<sync>-<host>.json, probes/<host>.csv, tree/*.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["passed", "failed", "unsupported", "invalid", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A hole in a site's probe stream. `start_s` is after the run's zero (the first sync's start).
+
+    `length_ms` is the time between the last probe before and the first probe after, less one probe interval.
+    `cause` names the fault it follows ("" if none explains it).
+    """
+
+    start_s: float
+    length_ms: float
+    lost: int
+    duplicates: int
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteResult:
+    """One destination host of one sync. `delivery_s`, `first_byte_s` count from the sync's start; None: never.
+
+    `curve` is the delivery curve: (seconds after the sync's start, verified bytes), thinned to a few hundred points.
+    """
+
+    name: str
+    site: str
+    sync: str
+    delivered: bool
+    verified_bytes: int
+    expected_bytes: int
+    first_byte_s: float | None
+    delivery_s: float | None
+    reason: str = ""
+    outages: tuple[Outage, ...] = ()
+    probes_received: int = 0
+    probes_lost: int = 0
+    duplicates: int = 0
+    curve: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkResult:
+    """One direction of a link during the transfer. `ideal_bytes`: what the ideal tree would put there."""
+
+    link: str
+    src: str
+    dst: str
+    bytes: int
+    packets: int
+    drops: int
+    ideal_bytes: int
+    is_lan: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One scenario, one scheme, one repetition."""
+
+    scheme: str
+    repetition: int
+    seed: int
+    outcome: Outcome
+    reason: str = ""
+    zero: float = 0.0
+    sites: tuple[SiteResult, ...] = ()
+    links: tuple[LinkResult, ...] = ()
+    state: dict[str, dict[str, int]] = field(default_factory=dict)
+    control: dict[str, dict[str, int]] = field(default_factory=dict)
+    stages: tuple[dict[str, Any], ...] = ()
+    fidelity: dict[str, Any] = field(default_factory=dict)
+    bringup: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, stamped on CLOCK_MONOTONIC.
+
+    `kind`: phase, sync-start, fault, fault-restored, link-down, link-up, route, mroute, neighbour, outage-start,
+    outage-end, first-byte, delivered, log. `run` is `<scheme>-<repetition>`; `node` is "" where none applies.
+    """
+
+    t: float
+    run: str
+    kind: str
+    node: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,115 @@
+"""A scenario as its author writes it: a topology, schemes, syncs, a timeline of faults, repetitions, a seed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from testbed.spec.topology import Topology
+from testbed.spec.types import Duration, Name, Rate, Size, Spec
+
+OptionValue = str | int | float | bool
+
+
+class SchemeChoice(Spec):
+    """A scheme and its options. Written `bier`, `bier:encapsulation=mpls,bsl=256`, or as a mapping."""
+
+    name: Name
+    options: dict[str, OptionValue] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        name, _, tail = value.partition(":")
+        options: dict[str, str] = {}
+        for item in filter(None, tail.split(",")):
+            key, equals, text = item.partition("=")
+            if not equals:
+                raise ValueError(f"{item!r} is not option=value; write for example {name}:{item}=yes")
+            options[key.strip()] = text.strip()
+        return {"name": name, "options": options}
+
+    def __str__(self) -> str:
+        tail = ",".join(f"{k}={v}" for k, v in self.options.items())
+        return f"{self.name}:{tail}" if tail else self.name
+
+
+class Model(Spec):
+    """A synthetic model: total bytes of all shards, bytes a shard, seed (None: derived from the run's seed)."""
+
+    size: Size = 2 * 2**30
+    shard: Size = 512 * 2**20
+    seed: int | None = None
+
+
+class Sync(Spec):
+    """One model to one set of sites, starting `start` seconds after the probes."""
+
+    name: Name = "sync"
+    model: Model = Model()
+    to: Literal["all"] | tuple[Name, ...] = "all"
+    deliver_to: Literal["storage", "servers"] = "storage"
+    start: Duration = 0.0
+
+
+class Transport(Spec):
+    """What makes the delivery reliable. `rate` None: `utilisation` of the narrowest link on the way.
+
+    `block` is the payload of one packet in bytes; None: the MTU less the room every scheme's encapsulation needs.
+    `patience` is how long a site may stay silent before it is given up (it must exceed the longest outage).
+    """
+
+    name: Name = "uftp"
+    rate: Rate | None = None
+    utilisation: Annotated[float, Field(gt=0, le=1)] = 0.97
+    block: Annotated[int, Field(ge=512, le=8900)] | None = None
+    patience: Duration = 60.0
+
+
+class Probe(Spec):
+    """A numbered datagram every `interval` seconds on the sync's own group. `interval` 0: no probes."""
+
+    interval: Duration = 0.001
+    size: Annotated[int, Field(ge=32, le=1400)] = 64
+    settle: Duration = 1.0
+
+
+class Target(Spec):
+    """What a fault hits: a link by name (`r1-r2`), or the core link whose ideal tree carries most sites."""
+
+    link: str | None = None
+    busiest_link: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Target:
+        if (self.link is None) == (self.busiest_link is None):
+            raise ValueError("a target is exactly one of: link: NAME, busiest_link: true")
+        return self
+
+
+class Fault(Spec):
+    """Action on a target, `at` seconds after the first sync started; undone after `duration` (None: never)."""
+
+    at: Duration
+    action: Name
+    target: Target
+    duration: Duration | None = None
+
+
+class Scenario(Spec):
+    """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology."""
+
+    name: Name
+    description: str = ""
+    topology: Topology
+    schemes: Annotated[tuple[SchemeChoice, ...], Field(min_length=1)]
+    timers: Literal["fast", "default", "rfc"] = "fast"
+    syncs: Annotated[tuple[Sync, ...], Field(min_length=1)] = (Sync(),)
+    transport: Transport = Transport()
+    probe: Probe = Probe()
+    timeline: tuple[Fault, ...] = ()
+    repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
+    seed: int = 1
