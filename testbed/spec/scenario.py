@@ -16,7 +16,7 @@ class SchemeChoice(Spec):
     """A scheme and its options. Written `bier`, `bier:encapsulation=mpls,bsl=256`, or as a mapping."""
 
     name: Name
-    options: dict[str, OptionValue] = {}
+    options: dict[str, OptionValue] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

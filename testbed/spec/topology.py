@@ -85,7 +85,7 @@ Node = Annotated[Repository | Router | Site | Controller, Field(discriminator="k
 
 
 class Topology(Spec):
-    """Nodes by name, links between them. `rp` names the router that is PIM's rendezvous point (None: the plan picks)."""
+    """Nodes by name, links between them. `rp` names the router that is PIM's rendezvous point; None: the plan picks."""
 
     name: Name
     description: str = ""
