@@ -1,0 +1,48 @@
+# The testbed's commands. `make testbed` and `make test` install what is missing first; the rest of the time that is a no-op.
+# ARGS is passed on: make testbed ARGS="--size 256MiB --scheme pim-ssm", make test ARGS="-k quickstart -x".
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+# What a run below makes of its own `make` or reads from its environment must not depend on how we were called.
+unexport MAKEFLAGS MFLAGS MAKEOVERRIDES ARGS QUICK WORKERS
+
+# Works from any directory (make -f .../Makefile) and with blanks in the path, where make's own functions do not.
+ROOT := $(or $(shell cd "$$(dirname "$$(sed 's/^ *//' <<<'$(MAKEFILE_LIST)')")" && pwd),$(CURDIR))
+IN := cd "$(ROOT)" &&
+# Tests share nothing, so any number of processes will do.
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help testbed test check lint bench golden deps clean
+
+help: ## Show this
+	@$(IN) sed -n 's/^\([a-z]*\):.*## /  make \1@/p' Makefile | column -t -s @
+	@echo '  ARGS="..." is passed on to testbed, pytest and the benchmarks; QUICK=1 shortens make bench.'
+
+testbed: deps ## Deliver a 2 GiB model to 8 clouds over PIM through a link failure (scenarios/quickstart.yaml)
+	@$(IN) scripts/as-root .venv/bin/testbed run scenarios/quickstart.yaml $(ARGS)
+
+test: deps ## Run all tests (needs root: many build small networks)
+	@$(IN) scripts/as-root .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+check: lint test ## Everything a change must pass
+
+lint: deps ## Style and types
+	@$(IN) .venv/bin/ruff check . && .venv/bin/mypy
+
+bench: deps ## Run every benchmark; QUICK=1 keeps each under 45 seconds
+	@$(IN) status=0; for bench in bench/[!_]*.py; do \
+	  echo "== $$bench"; \
+	  scripts/as-root .venv/bin/python "$$bench" $(if $(QUICK),--quick) $(ARGS) || status=1; \
+	done; exit $$status
+
+golden: deps ## Write tests/golden anew from the code; read the diff before you commit it
+	@$(IN) UPDATE_GOLDEN=1 .venv/bin/python -m pytest -q tests/golden $(ARGS)
+
+deps: ## Install what is missing: Debian packages, then the virtual environment in .venv
+	@$(IN) scripts/deps
+
+clean: ## Remove caches and builds; .venv and results/ stay (leftover labs: .venv/bin/testbed clean)
+	@$(IN) junk=(build .mypy_cache .ruff_cache .pytest_cache .hypothesis); \
+	junk+=($$(find testbed tests bench -name __pycache__ -prune)); \
+	rm -rf "$${junk[@]}" 2>/dev/null || scripts/as-root rm -rf "$${junk[@]}"
