@@ -1,0 +1,54 @@
+"""Links: veth pairs created straight inside their nodes, addressed, shaped, cut and restored, all by netlink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from pyroute2 import IPRoute
+
+from testbed import plan
+from testbed.lab.node import Node
+from testbed.lab.shaping import shape_interface
+
+
+def connect(link: plan.Link, a: Node, b: Node) -> None:
+    """Create the veth pair of `link` with one end in each node; nothing passes through the root namespace."""
+    peer = {"ifname": link.b.name, "net_ns_pid": b.pid, "mtu": link.mtu}
+    a.netlink(lambda ip: ip.link("add", ifname=link.a.name, kind="veth", mtu=link.mtu, peer=peer))
+
+
+def configure(node: Node, links: dict[str, plan.Link], *, impaired: bool) -> None:
+    """Address and shape every interface of `node` and bring it up; set its loopback and its default route.
+
+    `impaired`: apply delay and loss too (needs netem).
+    """
+
+    def work(ip: IPRoute) -> None:
+        if (loopback := node.spec.loopback) is not None:
+            ip.addr("add", index=1, address=str(loopback.ip), prefixlen=32)
+        for interface in node.spec.interfaces:
+            index = index_of(ip, interface.name)
+            ip.addr("add", index=index, address=str(interface.address.ip), prefixlen=interface.address.network.prefixlen)
+            shape_interface(ip, index, links[interface.link].shape, impaired=impaired)
+            ip.link("set", index=index, state="up")
+        if (gateway := node.spec.gateway) is not None:
+            ip.route("add", dst="default", gateway=str(gateway))
+
+    node.netlink(work)
+
+
+def set_state(ends: Iterable[tuple[Node, plan.Interface]], state: str) -> None:
+    """Bring both ends of a link down (each end then also sees its peer's carrier go) or up again, side by side."""
+
+    def switch(ip: IPRoute, name: str) -> None:
+        ip.link("set", index=index_of(ip, name), state=state)
+
+    jobs = [node.submit_netlink(partial(switch, name=interface.name)) for node, interface in ends]
+    for job in jobs:
+        job.result()
+
+
+def index_of(ip: IPRoute, name: str) -> int:
+    """The interface index of `name` in the socket's namespace."""
+    return int(ip.link_lookup(ifname=name)[0])

@@ -1,0 +1,48 @@
+"""What a link is like, as qdiscs: TBF for the rate, netem above it for delay, jitter and loss."""
+
+from __future__ import annotations
+
+from pyroute2 import IPRoute
+
+from testbed import plan
+
+
+def needs_netem(shape: plan.Shape) -> bool:
+    """Whether the shape asks for more than a rate."""
+    return bool(shape.delay or shape.jitter or shape.loss)
+
+
+def shape_interface(ip: IPRoute, index: int, shape: plan.Shape, *, impaired: bool) -> None:
+    """Set the qdiscs of one interface. Raises pyroute2's NetlinkError (an unknown qdisc is ENOENT)."""
+    parent: dict[str, int] = {}
+    if impaired and needs_netem(shape):
+        ip.tc(
+            "add",
+            "netem",
+            index,
+            handle=0x10000,
+            delay=round(shape.delay * 1e6),
+            jitter=round(shape.jitter * 1e6),
+            loss=shape.loss * 100,
+            limit=netem_limit(shape),
+        )
+        parent = {"parent": 0x10001}
+    if shape.rate is not None:
+        ip.tc(
+            "add",
+            "tbf",
+            index,
+            handle=0x20000,
+            rate=shape.rate // 8,  # bytes a second
+            burst=shape.burst,
+            limit=shape.queue,
+            **parent,
+        )
+
+
+def netem_limit(shape: plan.Shape) -> int:
+    """Packets netem must hold: what is in flight at full rate in the smallest packets, and the queue behind it."""
+    if shape.rate is None:
+        return 100_000
+    in_flight = shape.rate * (shape.delay + shape.jitter) / 8
+    return max(1000, round((in_flight + shape.queue) / 64))
