@@ -1,0 +1,141 @@
+"""FRR's daemons as declarations: configuration files, order, ready check, stop; a dry run before any is started."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.errors import DaemonError
+from testbed.lab import vty
+from testbed.lab.node import Node
+from testbed.lab.waiting import until
+from testbed.plan.dryrun import dry_run_problems
+from testbed.plan.frr import RouterConfig
+
+FRR = Path("/usr/lib/frr")
+READY_DEADLINE = 30.0
+_TOGETHER = 4  # daemons starting at once: more only makes two cores switch
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """One FRR daemon of one router. `log` and `socket` are seen from outside the node."""
+
+    node: Node
+    name: str
+
+    @property
+    def log(self) -> Path:
+        return self.node.folder / "log" / f"{self.name}.log"
+
+    @property
+    def socket(self) -> Path:
+        return self.node.folder / "run" / "frr" / f"{self.name}.vty"
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """Logging goes by the command line: a `log file` line that fails stops vtysh from reading the rest."""
+        return (
+            str(FRR / self.name),
+            *("-f", f"/etc/frr/{self.name}.conf"),
+            *("--log", f"file:/var/log/{self.name}.log", "--log-level", "informational"),
+            *("-P", "0"),  # no TCP vty
+        )
+
+    def why_not_ready(self, process: subprocess.Popen[bytes]) -> str:
+        """ "" once the daemon takes commands. Raises DaemonError if it died."""
+        if (status := process.poll()) is not None:
+            raise DaemonError(f"{self.name} of {self.node.name} ended with status {status}\n{self.tail()}")
+        return "" if vty.listens(self.socket) else f"{self.name} of {self.node.name}"
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines of its log, indented."""
+        try:
+            text = self.log.read_text(errors="replace").splitlines()[-lines:]
+        except OSError:
+            text = ["(it wrote no log)"]
+        return "\n".join(f"    {line}" for line in text)
+
+
+def write_configs(node: Node, config: RouterConfig) -> None:
+    """Put a router's files where its /etc/frr is; they must be readable to user frr."""
+    for name, text in config.files.items():
+        (node.folder / "etc" / name).write_text(text)
+
+
+def dry_run(configs: Mapping[str, RouterConfig], folder: Path, environment: dict[str, str]) -> None:
+    """Let every daemon read its file with -C. Raises DaemonError naming every line that any of them refused.
+
+    Files that differ by nothing but their host name are tried once.
+    """
+    folder.mkdir(exist_ok=True)
+    cases: dict[tuple[str, str], tuple[str, Path]] = {}
+    for router, config in configs.items():
+        for daemon in config.daemons:
+            text = config.files[f"{daemon}.conf"]
+            key = (daemon, "\n".join(line for line in text.splitlines() if not line.startswith("hostname ")))
+            if daemon != "mgmtd" and key not in cases:  # mgmtd has no dry run
+                path = folder / f"{router}-{daemon}.conf"
+                path.write_text(text)
+                cases[key] = (router, path)
+
+    def check(case: tuple[tuple[str, str], tuple[str, Path]]) -> str:
+        (daemon, _), (router, path) = case
+        result = subprocess.run(
+            [str(FRR / daemon), "-C", "-f", str(path)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        found = [str(problem) for problem in dry_run_problems(f"{router}/{daemon}.conf", result.stderr)]
+        if result.returncode:
+            found.append(f"{router}/{daemon}.conf: dry run ended with {result.returncode}: {result.stderr[-300:]}")
+        return "\n".join(found)
+
+    with ThreadPoolExecutor(_TOGETHER) as pool:
+        refused = [text for text in pool.map(check, cases.items()) if text]
+    if refused:
+        raise DaemonError("FRR refuses its configuration:\n" + "\n".join(refused))
+
+
+def start_daemons(routers: Sequence[tuple[Node, RouterConfig]]) -> dict[tuple[str, str], subprocess.Popen[bytes]]:
+    """Start every router's daemons in their order, several routers at a time; returns the processes by
+    (router, daemon). Raises DaemonError if one dies, NotConverged if one does not get ready."""
+
+    def start(router: tuple[Node, RouterConfig]) -> list[tuple[tuple[str, str], subprocess.Popen[bytes]]]:
+        node, config = router
+        started = []
+        first = [name for name in config.daemons if name in ("mgmtd", "zebra")]
+        rest = [name for name in config.daemons if name not in first]
+        for group in (*([name] for name in first), rest):  # all others are zebra's clients, and need only that
+            batch = [(Daemon(node, name), _spawn(Daemon(node, name))) for name in group]
+            for daemon, process in batch:
+                until(
+                    lambda d=daemon, p=process: d.why_not_ready(p),  # type: ignore[misc]
+                    READY_DEADLINE,
+                    "a daemon's start",
+                    pause=0.005,
+                )
+                started.append(((node.name, daemon.name), process))
+        return started
+
+    with ThreadPoolExecutor(_TOGETHER) as pool:
+        return dict(item for part in pool.map(start, routers) for item in part)
+
+
+def _spawn(daemon: Daemon) -> subprocess.Popen[bytes]:
+    with (daemon.node.folder / "log" / f"{daemon.name}.out").open("wb") as out:
+        return daemon.node.popen(daemon.argv, stdout=out, stderr=out)
+
+
+def died(processes: Mapping[tuple[str, str], subprocess.Popen[bytes]]) -> Iterable[str]:
+    """`"pimd of r3 (status -11)"` for every daemon that ended by itself."""
+    for (router, name), process in processes.items():
+        if (status := process.poll()) is not None:
+            yield f"{name} of {router} (status {status})"

@@ -1,0 +1,168 @@
+"""A lab: the plan made real, from empty namespaces to a converged IGP, and gone again."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from testbed import plan as plans
+from testbed.errors import MachineError, Problem, RequestError
+from testbed.lab import links
+from testbed.lab.convergence import wait_for_igp
+from testbed.lab.daemon import died, dry_run, start_daemons, write_configs
+from testbed.lab.node import Node
+from testbed.lab.registry import Registry, end_processes, remove_folders
+from testbed.lab.shaping import needs_netem
+from testbed.plan.frr import RouterConfig
+
+_TOGETHER = 8
+
+Progress = Callable[[str], None]
+
+
+class Lab:
+    """An emulated network. Used as a context manager: whatever happens inside, nothing is left behind.
+
+    `impaired` False leaves delays, jitter and losses out (the rates stay).
+    """
+
+    def __init__(
+        self,
+        plan: plans.Plan,
+        configs: dict[str, RouterConfig],
+        *,
+        impaired: bool = True,
+        name: str | None = None,
+        progress: Progress = lambda _: None,
+    ) -> None:
+        self.plan = plan
+        self.configs = configs
+        self.impaired = impaired
+        self.progress = progress
+        self.registry = Registry(plan.topology.name, name)
+        folder = self.registry.folder / "nodes"
+        self.nodes = {n.name: Node(n, folder / n.name, self.registry.environment) for n in plan.nodes.values()}
+        self.daemons: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self.timings: dict[str, float] = {}
+
+    @property
+    def id(self) -> str:
+        return self.registry.state.lab
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[name]
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def routers(self) -> tuple[Node, ...]:
+        return tuple(self.nodes[n.name] for n in self.plan.routers)
+
+    def pid_of(self, name: str) -> int:
+        """A process in the namespaces of node `name`."""
+        return self.nodes[name].pid
+
+    def start(self) -> None:
+        """Nodes, links, addresses, shapes, daemons, in this order; see `timings` for the seconds each took.
+
+        Raises LabError, MachineError.
+        """
+        with ThreadPoolExecutor(2) as side:
+            tried = side.submit(
+                self._timed, "dry_run_s", lambda: dry_run(self.configs, self.folder("dry-run"), self.registry.environment)
+            )
+            self.progress(f"starting {len(self.nodes)} nodes")
+            self._timed("nodes_s", self._start_nodes)
+            self.progress(f"connecting {len(self.plan.links)} links")
+            self._timed("links_s", self._connect)
+            tried.result()
+        self.progress(f"starting FRR on {len(self.routers)} routers")
+        self._timed("daemons_s", self._start_daemons)
+
+    def wait_for_igp(self) -> None:
+        """Return once every adjacency is full and every router's kernel has every route. Raises NotConverged."""
+        self.progress("waiting for OSPF")
+        self._timed("igp_s", lambda: wait_for_igp(self.plan, self.nodes))
+
+    def folder(self, name: str) -> Path:
+        """A folder of the lab's own, for small files."""
+        path = self.registry.folder / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    def cut(self, link: str) -> None:
+        """Take a link down: both ends lose their carrier."""
+        links.set_state(self._ends(link), "down")
+
+    def restore(self, link: str) -> None:
+        """Bring a link up again."""
+        links.set_state(self._ends(link), "up")
+
+    def dead_daemons(self) -> tuple[str, ...]:
+        """The daemons that ended though nobody asked them to."""
+        return tuple(died(self.daemons))
+
+    def stop(self) -> None:
+        """End every process, and with them the namespaces, links and mounts; then remove the lab's folders."""
+        for node in self.nodes.values():
+            node.kill()
+        end_processes(self.id)
+        for node in self.nodes.values():
+            with suppress(OSError):
+                node.close()
+        remove_folders(self.id)
+
+    def _start_nodes(self) -> None:
+        with ThreadPoolExecutor(_TOGETHER) as pool:
+            list(pool.map(Node.start, self.nodes.values()))
+        self.registry.state.nodes = {name: node.pid for name, node in self.nodes.items()}
+        self.registry.save()
+
+    def _connect(self) -> None:
+        if self.impaired and any(needs_netem(link.shape) for link in self.plan.links.values()):
+            self._require_netem()
+        for link in self.plan.links.values():
+            links.connect(link, self.nodes[link.a.node], self.nodes[link.b.node])
+        with ThreadPoolExecutor(_TOGETHER) as pool:
+            jobs = [
+                pool.submit(links.configure, node, self.plan.links, impaired=self.impaired)
+                for node in self.nodes.values()
+            ]
+            for job in jobs:
+                job.result()
+
+    def _require_netem(self) -> None:
+        from testbed.lab.capabilities import has_qdisc
+
+        if not has_qdisc("netem"):
+            raise MachineError(
+                "the topology asks for delay or loss, and this kernel has no netem",
+                "use a kernel with sch_netem (Debian's stock kernel: modprobe sch_netem), "
+                "or run without them: --without-impairments (every result then says so)",
+            )
+
+    def _start_daemons(self) -> None:
+        routers = [(node, self.configs[node.name]) for node in self.routers]
+        for node, config in routers:
+            write_configs(node, config)
+        self.daemons = start_daemons(routers)
+
+    def _ends(self, link: str) -> Iterable[tuple[Node, plans.Interface]]:
+        found = self.plan.links.get(link)
+        if found is None:
+            raise RequestError([Problem(f"there is no link {link!r}", hint=f"links: {', '.join(self.plan.links)}")])
+        return ((self.nodes[found.a.node], found.a), (self.nodes[found.b.node], found.b))
+
+    def _timed(self, name: str, work: Callable[[], object]) -> None:
+        start = time.monotonic()
+        work()
+        self.timings[name] = time.monotonic() - start
