@@ -60,7 +60,7 @@ class Lab:
     def __enter__(self) -> Lab:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.stop()
 
     @property
@@ -77,9 +77,7 @@ class Lab:
         Raises LabError, MachineError.
         """
         with ThreadPoolExecutor(2) as side:
-            tried = side.submit(
-                self._timed, "dry_run_s", lambda: dry_run(self.configs, self.folder("dry-run"), self.registry.environment)
-            )
+            tried = side.submit(self._timed, "dry_run_s", self._dry_run)
             self.progress(f"starting {len(self.nodes)} nodes")
             self._timed("nodes_s", self._start_nodes)
             self.progress(f"connecting {len(self.plan.links)} links")
@@ -120,6 +118,9 @@ class Lab:
             with suppress(OSError):
                 node.close()
         remove_folders(self.id)
+
+    def _dry_run(self) -> None:
+        dry_run(self.configs, self.folder("dry-run"), self.registry.environment)
 
     def _start_nodes(self) -> None:
         with ThreadPoolExecutor(_TOGETHER) as pool:

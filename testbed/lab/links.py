@@ -29,7 +29,8 @@ def configure(node: Node, links: dict[str, plan.Link], *, impaired: bool) -> Non
             ip.addr("add", index=1, address=str(loopback.ip), prefixlen=32)
         for interface in node.spec.interfaces:
             index = index_of(ip, interface.name)
-            ip.addr("add", index=index, address=str(interface.address.ip), prefixlen=interface.address.network.prefixlen)
+            address = interface.address
+            ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
             shape_interface(ip, index, links[interface.link].shape, impaired=impaired)
             ip.link("set", index=index, state="up")
         if (gateway := node.spec.gateway) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -180,10 +181,8 @@ class Node:
             if process.poll() is None:
                 process.kill()
         if self._shell is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._shell.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def close(self) -> None:
         """Reap the processes and leave the namespaces."""

@@ -1,0 +1,20 @@
+"""The schemes, by name. A new one is a file in this folder and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from testbed.schemes.base import Flow, Scheme
+from testbed.schemes.pim import PimSm, PimSsm
+from testbed.spec.scenario import SchemeChoice
+
+SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType({s.name: s for s in (PimSsm, PimSm)})
+
+
+def make_scheme(choice: SchemeChoice) -> Scheme:
+    """The scheme that was chosen, with its options. Raises RequestError for options it does not have."""
+    return SCHEMES[choice.name](dict(choice.options))
+
+
+__all__ = ["SCHEMES", "Flow", "Scheme", "make_scheme"]

@@ -1,0 +1,254 @@
+"""What this machine can do: found by trying, in a network namespace that ends with the trial.
+
+Kernels and packages differ, so nothing is inferred from a version or from a file in /boot. A trial may make the
+kernel load a module (that is what it would do for the lab too); nothing else of it remains.
+`testbed.lab.doctor` judges what was found.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from testbed.lab import namespace
+
+Version = tuple[int, ...]
+
+Feature = Literal["namespaces", "sysctl", "veth", "tbf", "htb", "netem", "multicast-routing", "pim-register"]
+FEATURES: tuple[Feature, ...] = (
+    "namespaces",
+    "sysctl",
+    "veth",
+    "tbf",
+    "htb",
+    "netem",
+    "multicast-routing",
+    "pim-register",
+)
+
+NOT_TRIED = "not tried: needs root"
+
+# Where Debian keeps what is not on an ordinary user's PATH.
+_FRR = Path("/usr/lib/frr")
+_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+# linux/mroute.h
+_MRT_INIT = 200
+_MRT_PIM = 207
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What was found. Sizes in bytes; a version is None and a path "" where the thing is absent.
+
+    `features` has every Feature: "" where it works, else why it does not (or NOT_TRIED).
+    """
+
+    root: bool
+    system: str
+    kernel: str
+    python: Version
+    features: dict[str, str]
+    root_is_mount: bool
+    frr: Version | None
+    frr_daemons: tuple[str, ...]
+    mininet: Version | None
+    mnexec: str
+    uftp: Version | None
+    uftpd: Version | None
+    iproute2: Version | None
+    cores: int
+    memory_total: int
+    memory_available: int
+    shm_free: int
+    disk_free: int
+    rmem_max: int
+
+    def can(self, feature: Feature) -> bool:
+        """Whether a feature was tried and works."""
+        return self.features[feature] == ""
+
+
+def probe_machine(folder: Path | None = None) -> Capabilities:
+    """Look at this machine, in a fifth of a second. `disk_free` is that of `folder` (the current one if None)."""
+    root = os.geteuid() == 0
+    memory = _memory()
+    return Capabilities(
+        root=root,
+        system=_system(),
+        kernel=platform.release(),
+        python=sys.version_info[:3],
+        features=_try_features() if root else dict.fromkeys(FEATURES, NOT_TRIED),
+        root_is_mount=_root_is_mount(),
+        frr=_version_said(str(_FRR / "zebra"), "--version"),
+        frr_daemons=_frr_daemons(),
+        mininet=_mininet(),
+        mnexec=_which("mnexec"),
+        uftp=_version_inside(_which("uftp")),
+        uftpd=_version_inside(_which("uftpd")),
+        iproute2=_version_said(_which("ip"), "-V") if _which("tc") else None,
+        cores=len(os.sched_getaffinity(0)),
+        memory_total=memory.get("MemTotal", 0),
+        memory_available=memory.get("MemAvailable", 0),
+        shm_free=_free("/dev/shm"),
+        disk_free=_free(folder or "."),
+        rmem_max=int(_read("/proc/sys/net/core/rmem_max").strip() or 0),
+    )
+
+
+def parse_version(text: str) -> Version | None:
+    """The first dotted number in a text: `"zebra version 8.4.4"` -> (8, 4, 4); None if there is none."""
+    match = re.search(r"\d+(?:\.\d+)+", text)
+    return tuple(map(int, match[0].split("."))) if match else None
+
+
+# -- the kernel, tried ---------------------------------------------------------------------------------------------
+
+
+def _try_features() -> dict[str, str]:
+    """Every feature, tried on a thread with namespaces of its own; the kernel removes them when the thread ends."""
+    found = dict.fromkeys(FEATURES, "not tried: namespaces do not work")
+    flags = namespace.CLONE_NEWNET | namespace.CLONE_NEWNS | namespace.CLONE_NEWUTS
+    try:
+        worker = namespace.Worker("capabilities", lambda: namespace.unshare(flags))
+    except OSError as error:
+        return found | {"namespaces": str(error)}
+    try:
+        found["namespaces"] = ""
+        found["sysctl"] = _trial(lambda: worker.call(_set_sysctl))
+        found["multicast-routing"] = _trial(lambda: worker.call(_route_multicast))
+        found["pim-register"] = _trial(lambda: worker.call(lambda: _route_multicast(_MRT_PIM)))
+        found |= worker.call(_try_links)
+    finally:
+        worker.close()
+    return found
+
+
+def _trial(work: Callable[[], object]) -> str:
+    try:
+        work()
+    except (OSError, NetlinkError) as error:
+        # Netlink errors hold (number, text): the kernel's own words, or none.
+        number = error.args[0] if error.args else 0
+        return os.strerror(number) if isinstance(number, int) and number else str(error)
+    return ""
+
+
+def _set_sysctl() -> None:
+    # Of the thread's own network namespace; read-only in many containers.
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
+def _route_multicast(*options: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IGMP) as sock:
+        for option in (_MRT_INIT, *options):
+            sock.setsockopt(socket.IPPROTO_IP, option, 1)
+
+
+def _try_links() -> dict[str, str]:
+    qdiscs: dict[str, dict[str, int]] = {
+        "tbf": {"rate": 10**7, "burst": 10**5, "limit": 10**6},
+        "htb": {"default": 1},
+        "netem": {"delay": 1000},
+    }
+    found = {}
+    with IPRoute() as ip:
+        found["veth"] = _trial(lambda: ip.link("add", ifname="try0", kind="veth", peer="try0p"))
+        for name, parameters in qdiscs.items():
+            # An interface for each, so that no trial has to undo another. No carrier is needed.
+            link = f"try-{name}"
+            found[name] = found["veth"] or _trial(lambda: ip.link("add", ifname=link, kind="veth", peer=f"{link}p"))  # noqa: B023
+            if not found[name]:
+                index = socket.if_nametoindex(link)
+                found[name] = _trial(lambda: ip.tc("add", name, index, root=True, **parameters))  # noqa: B023
+    return found
+
+
+# -- programs ------------------------------------------------------------------------------------------------------
+
+
+def _which(program: str) -> str:
+    path = os.environ.get("PATH", "")
+    return shutil.which(program, path=f"{path}:{_SYSTEM_PATH}") or ""
+
+
+def _version_said(program: str, *arguments: str) -> Version | None:
+    try:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_version(done.stdout + done.stderr)
+
+
+def _version_inside(program: str) -> Version | None:
+    # UFTP names its version only when it starts to send, so it is read out of the program instead.
+    try:
+        match = re.search(rb"UFTP version ([0-9.]+)", Path(program).read_bytes()) if program else None
+    except OSError:
+        return None
+    return parse_version(match[1].decode()) if match else None
+
+
+def _frr_daemons() -> tuple[str, ...]:
+    if not _FRR.is_dir():
+        return ()
+    names = (p.name for p in _FRR.iterdir() if p.name == "zebra" or p.name.endswith("d"))
+    return tuple(sorted(name for name in names if os.access(_FRR / name, os.X_OK)))
+
+
+def _mininet() -> Version | None:
+    try:
+        if importlib.util.find_spec("mininet.node") is None:
+            return None
+        return parse_version(importlib.metadata.version("mininet")) or (0,)
+    except ModuleNotFoundError:  # also metadata's PackageNotFoundError: a Mininet that is only half there
+        return None
+
+
+# -- the machine ---------------------------------------------------------------------------------------------------
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        return "Linux"
+
+
+def _root_is_mount() -> bool:
+    """Whether / is a mount point, which it is not in a plain chroot; os.path.ismount cannot tell."""
+    return any(line.split()[4] == "/" for line in _read("/proc/self/mountinfo").splitlines())
+
+
+def _memory() -> dict[str, int]:
+    lines = (line.split() for line in _read("/proc/meminfo").splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
+
+
+def _free(path: Path | str) -> int:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize

@@ -1,0 +1,109 @@
+"""PIM-SM (RFC 7761) by FRR's pimd and the kernel: source-specific (`pim-ssm`), or with a rendezvous point (`pim-sm`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from testbed.errors import Problem, RequestError
+from testbed.lab import vty
+from testbed.lab.lab import Lab
+from testbed.lab.node import Node
+from testbed.lab.waiting import until
+from testbed.plan.frr import PimFeatures
+from testbed.schemes.base import Flow
+from testbed.spec.scenario import OptionValue
+
+DEADLINE = 60.0
+
+
+class _Pim:
+    """What both modes share: their neighbours, their state, their messages."""
+
+    name: str
+    features: PimFeatures | None
+
+    def __init__(self, options: dict[str, OptionValue]) -> None:
+        if options:
+            raise RequestError(
+                [Problem(f"scheme {self.name} has no option {key!r}", hint="it has none at all") for key in options]
+            )
+
+    def wait_ready(self, lab: Lab) -> None:
+        """Every PIM neighbour on every core link (a Join goes only to a known neighbour, RFC 7761 4.5.5)."""
+        waiting = list(lab.routers)
+
+        def missing() -> str:
+            while waiting:
+                if what := _missing_neighbours(waiting[-1]):
+                    return f"{what} ({len(waiting)} routers)"
+                waiting.pop()
+            return ""
+
+        until(missing, DEADLINE, "PIM")
+
+    def state(self, lab: Lab) -> dict[str, dict[str, int]]:
+        return {node.name: _router_state(node) for node in lab.routers}
+
+    def control(self, lab: Lab) -> dict[str, dict[str, int]]:
+        total: Counter[str] = Counter()
+        for node in lab.routers:
+            answer = _ask(node, "show ip pim interface traffic json")
+            for interface in _interfaces(answer):
+                for key, value in interface.items():
+                    if key.endswith("Tx") and isinstance(value, int):
+                        total[key.removesuffix("Tx")] += value
+        return {"pim": {"messages": sum(total.values()), **dict(sorted(total.items()))}}
+
+
+class PimSsm(_Pim):
+    """(S,G) trees straight from IGMPv3 joins; no rendezvous point, no shared tree (RFC 7761 4.8, RFC 4607)."""
+
+    name = "pim-ssm"
+    features = PimFeatures(mode="ssm")
+
+    def flow(self, number: int) -> Flow:
+        return Flow(number, f"232.1.0.{number}", ssm=True)
+
+
+class PimSm(_Pim):
+    """Any-source: receivers join (*,G) at a static rendezvous point, the first hop registers there, and the last hop
+    switches to the source's own tree with its first packet (RFC 7761 4.2.1, 4.4)."""
+
+    name = "pim-sm"
+    features = PimFeatures(mode="sm")
+
+    def flow(self, number: int) -> Flow:
+        return Flow(number, f"239.1.0.{number}", ssm=False)
+
+
+def _ask(node: Node, command: str) -> dict[str, Any]:
+    answer = vty.ask_json(node.folder / "run/frr/pimd.vty", command)
+    return answer if isinstance(answer, dict) else {}
+
+
+def _interfaces(answer: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """FRR 8.4 answers by interface; 10.x may put a VRF around that."""
+    for value in answer.values():
+        if isinstance(value, dict):
+            if any(isinstance(inner, dict) for inner in value.values()):
+                yield from _interfaces(value)
+            else:
+                yield value
+
+
+def _missing_neighbours(node: Node) -> str:
+    neighbours = _ask(node, "show ip pim neighbor json")
+    lacking = [i.name for i in node.spec.interfaces if not i.is_lan and not neighbours.get(i.name)]
+    return f"{node.name} has no neighbour on {', '.join(lacking)}" if lacking else ""
+
+
+def _router_state(node: Node) -> dict[str, int]:
+    """Entries of pimd's upstream table by kind, and of the kernel's cache (the counters of Run.state)."""
+    counts: Counter[str] = Counter()
+    for sources in _ask(node, "show ip pim upstream json").values():
+        if isinstance(sources, dict):
+            for source in sources:
+                counts["(*,G)" if source == "*" else "(S,G)"] += 1
+    return dict(counts)
