@@ -1,0 +1,27 @@
+"""What `testbed run` shows at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from testbed.record import Run
+from testbed.report import tables, words
+from testbed.report.figures import counts, series_of
+from testbed.report.table import rich_table
+from testbed.spec.scenario import Scenario
+
+
+def summary_table(runs: Sequence[Run], scenario: Scenario) -> RenderableType:
+    """Per site: delivery time, goodput, outages; per scheme: the slowest site, bytes against the ideal tree."""
+    if not runs:
+        return Text("No run was finished.", style="bold red")
+    series = series_of(runs)
+    parts: list[RenderableType] = [rich_table(tables.sites_brief(series)), rich_table(tables.schemes(series))]
+    if not all(r.outcome == "passed" for r in runs):
+        parts.append(rich_table(tables.troubles(series)))
+    if any(counts(r) for r in runs):
+        parts.append(Text(words.scaling(scenario).rule, style="dim"))
+    return Group(*parts)

@@ -1,0 +1,248 @@
+"""The sentences of a report that follow from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from testbed.bundle import run_id
+from testbed.report import fmt
+from testbed.report.figures import Series, Study, counts
+from testbed.report.fmt import listing, plural
+from testbed.spec.scenario import Scenario
+from testbed.units import format_rate, format_size
+
+
+def sending_rate(scenario: Scenario) -> float | None:
+    """The rate the sender is asked for, in bit/s: the transport's, or its share of the narrowest link's."""
+    if scenario.transport.rate:
+        return float(scenario.transport.rate)
+    default = scenario.topology.defaults.link.rate
+    rates = [link.rate or default for link in scenario.topology.links]
+    shaped = [r for r in rates if r]
+    return min(shaped) * scenario.transport.utilisation if shaped else None
+
+
+def model_bytes(scenario: Scenario) -> int:
+    return max(s.model.size for s in scenario.syncs)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """The rule by which a result stands for a larger one, and what the rule leaves out."""
+
+    rule: str
+    unscaled: tuple[str, ...]
+
+
+def scaling(scenario: Scenario) -> Scaling:
+    """`N bytes at R stand for k N at k R`, worked out for this scenario."""
+    rate, size = sending_rate(scenario), model_bytes(scenario)
+    if rate is None:
+        return Scaling("No link of this topology has a rate: its delivery times stand for nothing but themselves.", ())
+    targets = [t for t in (10e9, 100e9) if t > rate]
+    shown = listing([f"{_decimal(size * t / rate)} at {format_rate(t)}" for t in targets])
+    draft = f"by the same rule a 70 GB model needs {format_rate(rate * 70e9 / size)} for the same delivery time"
+    rule = f"{format_size(size)} at {format_rate(rate)} stands for {shown or 'itself'}; {draft}."
+    unscaled = (
+        "propagation delay, protocol timers and so the length of an outage: they stay as they are in ms, "
+        "and the bytes lost in an outage grow with the rate",
+        "the seconds spent on announcing, joining and the last round of repairs",
+        "packets a second (the MTU does not grow), and with them the load of routers and hosts",
+        "what disks, network cards and digests of a real site can take",
+    )
+    return Scaling(rule, unscaled)
+
+
+def _decimal(size: float) -> str:
+    """Bytes in the decimal units in which models are named: `443 GB`."""
+    return f"{size / 1e12:.3g} TB" if size >= 1e12 else f"{size / 1e9:.3g} GB"
+
+
+def asked(study: Study) -> str:
+    """What was asked for, in a sentence."""
+    s = study.scenario
+    sites = sum(n.kind == "site" for n in s.topology.nodes.values())
+    first = s.syncs[0]
+    count = sites if first.to == "all" else len(first.to)
+    whom = "storage host" if first.deliver_to == "storage" else "GPU servers"
+    text = f"{format_size(first.model.size)} to the {whom} of {plural(count, 'site')} over {s.topology.name}"
+    if len(s.syncs) > 1:
+        text = f"{len(s.syncs)} syncs, the first of them {text}"
+    rate = sending_rate(s)
+    if rate:
+        text += f", sent at {format_rate(rate)}"
+    return f"{text}; {_timeline(s)}."
+
+
+def _timeline(scenario: Scenario) -> str:
+    if not scenario.timeline:
+        return "no faults"
+    parts = []
+    for fault in scenario.timeline[:3]:
+        target = fault.target.link or "the core link that carries the tree to most sites"
+        back = f", restored {fault.duration:g} s later" if fault.duration is not None else ", never restored"
+        parts.append(f"{fault.action} of {target} after {fault.at:g} s{back}")
+    more = len(scenario.timeline) - 3
+    return "; ".join(parts) + (f"; and {plural(more, 'more fault')}" if more > 0 else "")
+
+
+def verdict(studies: Sequence[Study]) -> list[str]:
+    """What came out, in a few plain sentences; nothing here is not in a table below."""
+    series = [s for study in studies for s in study.series]
+    usable = [s for s in series if s.measured]
+    if not usable:
+        return ["No run gave numbers that count.", *_not_counted(studies)]
+    said = [_delivery(usable), _speed(usable, studies), _outages(usable), _bytes(usable), _evidence(usable)]
+    return [*filter(None, said), *_not_counted(studies)]
+
+
+def _delivery(series: Sequence[Series]) -> str:
+    incomplete = []
+    for s in series:
+        missed = [x for f in s.measured for x in f.run.sites if not x.delivered]
+        if missed:
+            names = list(dict.fromkeys(x.site for x in missed))
+            why = ", ".join(dict.fromkeys(x.reason for x in missed if x.reason))
+            who = listing(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            deliveries = sum(len(f.run.sites) for f in s.measured)
+            incomplete.append(f"with {s.label} {who} did not ({len(missed)} of {deliveries} deliveries"
+                              f"{': ' + why if why else ''})")  # fmt: skip
+    if not incomplete:
+        return "Every site received the whole model, every block verified, in every run that counts."
+    return f"Not every site received the whole model: {'; '.join(incomplete)}."
+
+
+def _speed(series: Sequence[Series], studies: Sequence[Study]) -> str:
+    parts = []
+    for s in series:
+        time, speed = s.of("slowest_s"), s.of("slowest_goodput")
+        if time and speed:
+            rate = sending_rate(studies[s.bundle].scenario)
+            share = f", {fmt.percent(speed.median / rate)} of the sending rate" if rate else ""
+            parts.append(f"{fmt.seconds(time.median)} with {s.label} ({fmt.rate(speed.median)} of goodput{share})")
+    return f"The slowest site had its copy after {listing(parts)}." if parts else ""
+
+
+def _outages(series: Sequence[Series]) -> str:
+    parts = []
+    for s in series:
+        longest, hit = s.of("longest_outage_ms"), s.of("interrupted_sites")
+        if longest and hit:
+            of = max(len(f.run.sites) for f in s.measured)
+            if longest.maximum:
+                hits = f"{fmt.count(hit.median)} of {plural(of, 'site')} hit"
+                parts.append(f"{fmt.ms(longest.median)} with {s.label} ({hits})")
+            else:
+                parts.append(f"none with {s.label}")
+    if not parts:
+        return "No probes ran, so outages are unknown."
+    return f"The longest outage at any site: {listing(parts)}."
+
+
+def _bytes(series: Sequence[Series]) -> str:
+    parts = [f"{fmt.ratio(r.median)} with {s.label}" for s in series if (r := s.of("against_ideal"))]
+    return f"All links together carried, in bytes of the ideal tree, {listing(parts)}." if parts else ""
+
+
+def _evidence(series: Sequence[Series]) -> str:
+    """How much the numbers can bear: said of the comparison that readers will make first, the times."""
+    least = min(len(s.measured) for s in series)
+    if least < 6:
+        runs = "a single run" if least == 1 else f"{least} runs"
+        return (f"The smallest series has {runs} to a scheme: too few for a confidence interval, and a difference "
+                "between schemes may be chance. Repeat with --repeat 6 or more.")  # fmt: skip
+    if len(series) == 1:
+        return ""
+    claims = []
+    for figure, noun in (("slowest_s", "slowest site's delivery time"), ("longest_outage_ms", "longest outage")):
+        found = [x.ci for s in series if (x := s.of(figure)) and x.ci]
+        if len(found) == len(series):
+            verb = "lie apart" if _disjoint(found) else "overlap"
+            claims.append(f"for the {noun} they {verb}")
+    return f"95 % confidence intervals of the medians: {listing(claims)}." if claims else ""
+
+
+def _disjoint(intervals: Sequence[tuple[float, float]]) -> bool:
+    return all(a[1] < b[0] for a, b in pairwise(sorted(intervals)))
+
+
+def _not_counted(studies: Sequence[Study]) -> list[str]:
+    """The runs and bundles that the figures leave out, each kind in a sentence."""
+    said = []
+    for study in studies:
+        for outcome in ("invalid", "interrupted", "unsupported"):
+            runs = [r for r in study.bundle.runs if r.outcome == outcome]
+            if runs:
+                names = listing([run_id(r) for r in runs])
+                why = "; ".join(dict.fromkeys(r.reason for r in runs if r.reason))
+                why = f" ({why})" if why else ""
+                said.append(f"Not counted: {names}, {outcome}{why}; shown below, averaged nowhere.")
+        if study.bundle.unfinished_runs:
+            said.append(f"{listing(list(study.bundle.unfinished_runs))} began and left no result.")
+    return said
+
+
+_FLAGS = {
+    "ignore_impairments": "Delays and losses of the topology were NOT applied: this kernel has no netem. Every time in "
+    "this report is that of a network without them.",
+}
+
+
+def flags(manifest: Mapping[str, Any]) -> list[str]:
+    """The flags of a run that change what its numbers mean, each as a sentence."""
+    given = manifest.get("flags") or []
+    if isinstance(given, Mapping):
+        pairs = [(str(k), v) for k, v in given.items() if v not in (False, None)]
+    else:
+        pairs = [(str(f), True) for f in (given if isinstance(given, list) else [given])]
+    said = []
+    for name, value in pairs:
+        known = _FLAGS.get(name.lstrip("-").replace("-", "_"))
+        said.append(known or (name if value is True else f"{name}: {value}"))
+    return said
+
+
+def threats(study: Study) -> list[str]:
+    """What could make these numbers wrong or misleading, as far as the scenario and the runs show it."""
+    topology = study.scenario.topology
+    cpus = study.bundle.manifest.get("host")
+    cores = cpus.get("cpus") if isinstance(cpus, Mapping) else None
+    on = f" ({plural(cores, 'core')})" if isinstance(cores, int) else ""
+    said = [
+        f"All routers, hosts and the harness share one machine{on}: they take CPU time from each other. "
+        "The fidelity table says how much was left; runs without enough are invalid.",
+        "Links are emulated (veth pairs, software shaping). Line cards, optics and their failure detection are not; "
+        "an administrative cut shows carrier loss at once, where a real fibre may take longer to be noticed.",
+        "FRR's forwarding state goes into the Linux kernel: programming hardware tables takes longer.",
+        "The model is synthetic: incompressible, every block different; nothing but bytes and their digests is like a "
+        "real one.",
+        "One transport was used in every scheme; its repairs are part of every delivery time.",
+    ]
+    if topology.defaults.link.delay == 0 and not any(link.delay for link in topology.links):
+        said.insert(2, "No link has a propagation delay. On a wide area network flooding, joins and repairs each take "
+                    "round trips that are missing here.")  # fmt: skip
+    if study.scenario.timers != "default":
+        said.append(f"Protocol timers are of the profile “{study.scenario.timers}”: others give other outages.")
+    if any(not counts(r) for r in study.bundle.runs):
+        said.append("Some runs were left out; if what made them invalid depends on the scheme, the rest is biased.")
+    return said
+
+
+METHOD = (
+    ("Delivery time", "from the sync's start to the last byte of the model verified at the site."),
+    ("Goodput", "verified bytes × 8 ÷ delivery time. Bytes that fail verification count for nothing."),
+    ("Delivered", "every block of the model arrived and has the digest that the manifest gives it."),
+    ("Outage", "a hole in the probe stream on the sync's own group, as received at the site. Its length is the time "
+     "from the last probe before to the first probe after, less one probe interval; what is shorter goes unseen."),
+    ("Lost, duplicates", "probes by their numbers: sent and never received; received more than once."),
+    ("Ideal tree", "the bytes that a shortest path tree carrying each packet once over each of its links would put on "
+     "them, before any fault. A ratio above 1 is detours, repairs, duplicates and probes."),
+    ("Stages", "times after the fault was injected, on one clock (CLOCK_MONOTONIC) for all nodes."),
+    ("Median and spread", "the median of the runs that count; with six or more, its exact order-statistic confidence "
+     "interval (at least 95 %), else the range. No distribution is assumed."),
+    ("Runs that count", "passed, or failed because a site did not get the model. Invalid runs (the host was the "
+     "bottleneck), interrupted and unsupported ones are shown and never averaged."),
+)  # fmt: skip
