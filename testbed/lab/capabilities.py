@@ -7,6 +7,7 @@ kernel load a module (that is what it would do for the lab too); nothing else of
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import os
@@ -18,8 +19,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -29,22 +31,19 @@ from testbed.lab import namespace
 Version = tuple[int, ...]
 
 Feature = Literal["namespaces", "sysctl", "veth", "tbf", "htb", "netem", "multicast-routing", "pim-register"]
-FEATURES: tuple[Feature, ...] = (
-    "namespaces",
-    "sysctl",
-    "veth",
-    "tbf",
-    "htb",
-    "netem",
-    "multicast-routing",
-    "pim-register",
-)
+FEATURES: tuple[str, ...] = get_args(Feature)
 
 NOT_TRIED = "not tried: needs root"
 
 # Where Debian keeps what is not on an ordinary user's PATH.
 _FRR = Path("/usr/lib/frr")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+_QDISCS: dict[str, dict[str, int]] = {
+    "tbf": {"rate": 10**7, "burst": 10**5, "limit": 10**6},
+    "htb": {"default": 1},
+    "netem": {"delay": 1000},
+}
 
 # linux/mroute.h
 _MRT_INIT = 200
@@ -84,7 +83,7 @@ class Capabilities:
 
 
 def probe_machine(folder: Path | None = None) -> Capabilities:
-    """Look at this machine, in a fifth of a second. `disk_free` is that of `folder` (the current one if None)."""
+    """Look at this machine, in well under a second. `disk_free` is that of `folder` (the current one if None)."""
     root = os.geteuid() == 0
     memory = _memory()
     return Capabilities(
@@ -110,6 +109,11 @@ def probe_machine(folder: Path | None = None) -> Capabilities:
     )
 
 
+def has_qdisc(name: Literal["tbf", "htb", "netem"]) -> bool:
+    """Whether this kernel has a queueing discipline (needs root)."""
+    return _try_features()[name] == ""
+
+
 def parse_version(text: str) -> Version | None:
     """The first dotted number in a text: `"zebra version 8.4.4"` -> (8, 4, 4); None if there is none."""
     match = re.search(r"\d+(?:\.\d+)+", text)
@@ -126,12 +130,12 @@ def _try_features() -> dict[str, str]:
     try:
         worker = namespace.Worker("capabilities", lambda: namespace.unshare(flags))
     except OSError as error:
-        return found | {"namespaces": str(error)}
+        return found | {"namespaces": error.strerror or str(error)}
     try:
         found["namespaces"] = ""
-        found["sysctl"] = _trial(lambda: worker.call(_set_sysctl))
-        found["multicast-routing"] = _trial(lambda: worker.call(_route_multicast))
-        found["pim-register"] = _trial(lambda: worker.call(lambda: _route_multicast(_MRT_PIM)))
+        found["sysctl"] = _trial(partial(worker.call, _set_sysctl))
+        found["multicast-routing"] = _trial(partial(worker.call, _route_multicast))
+        found["pim-register"] = _trial(partial(worker.call, partial(_route_multicast, _MRT_PIM)))
         found |= worker.call(_try_links)
     finally:
         worker.close()
@@ -160,21 +164,17 @@ def _route_multicast(*options: int) -> None:
 
 
 def _try_links() -> dict[str, str]:
-    qdiscs: dict[str, dict[str, int]] = {
-        "tbf": {"rate": 10**7, "burst": 10**5, "limit": 10**6},
-        "htb": {"default": 1},
-        "netem": {"delay": 1000},
-    }
     found = {}
     with IPRoute() as ip:
-        found["veth"] = _trial(lambda: ip.link("add", ifname="try0", kind="veth", peer="try0p"))
-        for name, parameters in qdiscs.items():
+        for name, parameters in _QDISCS.items():
             # An interface for each, so that no trial has to undo another. No carrier is needed.
             link = f"try-{name}"
-            found[name] = found["veth"] or _trial(lambda: ip.link("add", ifname=link, kind="veth", peer=f"{link}p"))  # noqa: B023
-            if not found[name]:
+            add_link = partial(ip.link, "add", ifname=link, kind="veth", peer=f"{link}-peer")
+            found["veth"] = found[name] = _trial(add_link)
+            if not found["veth"]:
                 index = socket.if_nametoindex(link)
-                found[name] = _trial(lambda: ip.tc("add", name, index, root=True, **parameters))  # noqa: B023
+                why = _trial(partial(ip.tc, "add", name, index, root=True, **parameters))
+                found[name] = "not in this kernel" if why == os.strerror(errno.ENOENT) else why
     return found
 
 

@@ -1,0 +1,213 @@
+"""What the machine can do, and what the doctor makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import MachineError
+from testbed.lab import doctor
+from testbed.lab.capabilities import FEATURES, NOT_TRIED, Capabilities, Feature, parse_version, probe_machine
+from testbed.serial import decode, encode
+
+GIB = 2**30
+
+FIT = Capabilities(
+    root=True,
+    system="Debian GNU/Linux 12 (bookworm)",
+    kernel="6.1.0-30-amd64",
+    python=(3, 11, 2),
+    features=dict.fromkeys(FEATURES, ""),
+    root_is_mount=True,
+    frr=(8, 4, 4),
+    frr_daemons=("bfdd", "ospfd", "pimd", "zebra"),
+    mininet=(2, 3, 0),
+    mnexec="/usr/bin/mnexec",
+    uftp=(4, 10, 2),
+    uftpd=(4, 10, 2),
+    iproute2=(6, 1, 0),
+    cores=2,
+    memory_total=8 * GIB,
+    memory_available=7 * GIB,
+    shm_free=4 * GIB,
+    disk_free=50 * GIB,
+    rmem_max=4 * 2**20,
+)
+
+
+def without(*features: Feature) -> dict[str, str]:
+    return FIT.features | dict.fromkeys(features, "not in this kernel")
+
+
+def by_name(cap: Capabilities) -> dict[str, doctor.Check]:
+    return {check.name: check for check in doctor.doctor_report(cap)}
+
+
+class TestProbing:
+    def test_everything_is_said_of_this_machine(self) -> None:
+        cap = probe_machine()
+        assert set(cap.features) == set(FEATURES)
+        assert cap.root == (os.geteuid() == 0)
+        assert cap.cores >= 1
+        assert cap.memory_total >= cap.memory_available > 0
+
+    def test_nothing_of_the_trial_remains(self) -> None:
+        forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+        before = (os.readlink("/proc/self/ns/net"), os.readlink("/proc/self/ns/mnt"), threading.active_count())
+        probe_machine()
+        assert before == (
+            os.readlink("/proc/self/ns/net"),
+            os.readlink("/proc/self/ns/mnt"),
+            threading.active_count(),
+        )
+        assert forwarding.read_text().strip() in ("0", "1")
+        assert not [name for name in os.listdir("/sys/class/net") if name.startswith("try-")]
+
+    def test_nothing_is_tried_without_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        cap = probe_machine()
+        assert not cap.root
+        assert set(cap.features.values()) == {NOT_TRIED}
+
+    def test_a_machine_without_the_programs(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("testbed.lab.capabilities._FRR", tmp_path)
+        monkeypatch.setattr("testbed.lab.capabilities._SYSTEM_PATH", str(tmp_path))
+        monkeypatch.setenv("PATH", str(tmp_path))
+        cap = probe_machine(tmp_path)
+        assert (cap.frr, cap.frr_daemons, cap.mnexec, cap.uftp, cap.uftpd, cap.iproute2) == (
+            None,
+            (),
+            "",
+            None,
+            None,
+            None,
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "version"),
+        [
+            ("zebra version 8.4.4\nCopyright 1996-2005", (8, 4, 4)),
+            ("zebra version 10.3", (10, 3)),
+            ("ip utility, iproute2-6.15.0, libbpf 1.5.0", (6, 15, 0)),
+            ("no version here", None),
+        ],
+    )
+    def test_versions(self, text: str, version: tuple[int, ...] | None) -> None:
+        assert parse_version(text) == version
+
+    def test_capabilities_go_through_json(self) -> None:
+        assert decode(Capabilities, json.loads(json.dumps(encode(FIT)))) == FIT
+
+
+class TestDoctor:
+    def test_a_fit_machine_is_all_well(self) -> None:
+        checks = doctor.doctor_report(FIT)
+        assert {check.status for check in checks} == {"ok"}
+        assert not any(check.remedy for check in checks)
+        assert doctor.report_text(checks).endswith("Labs can run here.")
+
+    def test_every_shortcoming_comes_with_a_remedy(self) -> None:
+        nothing = replace(
+            FIT,
+            features=dict.fromkeys(FEATURES, "Operation not permitted"),
+            root_is_mount=False,
+            frr=None,
+            frr_daemons=(),
+            mininet=None,
+            mnexec="",
+            uftp=None,
+            uftpd=None,
+            iproute2=None,
+            cores=1,
+            memory_available=GIB,
+            shm_free=64 * 2**20,
+            disk_free=0,
+            rmem_max=212_992,
+        )
+        checks = doctor.doctor_report(nothing)
+        assert {check.name for check in checks if check.status == "ok"} == {"kernel", "Python"} | {"root"}
+        assert all(check.remedy for check in checks if check.status != "ok")
+        assert "No lab can run here yet" in doctor.report_text(checks)
+
+    def test_no_netem_is_a_warning(self) -> None:
+        check = by_name(replace(FIT, features=without("netem")))["netem"]
+        assert (check.status, check.found) == ("warn", "not in this kernel")
+        assert "modprobe sch_netem" in check.remedy
+
+    def test_multicast_routing_needs_the_register_interface_too(self) -> None:
+        assert by_name(replace(FIT, features=without("pim-register")))["multicast routing"].status == "warn"
+
+    @pytest.mark.parametrize(
+        ("version", "daemons", "said"),
+        [
+            ((7, 5, 1), FIT.frr_daemons, "7.5.1"),
+            ((8, 4, 4), ("ospfd", "zebra"), "8.4.4, without bfdd, pimd"),
+            ((10, 3), FIT.frr_daemons, "10.3, without mgmtd"),
+            (None, (), "absent"),
+        ],
+    )
+    def test_frr_too_old_or_incomplete(
+        self, version: tuple[int, ...] | None, daemons: tuple[str, ...], said: str
+    ) -> None:
+        check = by_name(replace(FIT, frr=version, frr_daemons=daemons))["FRR"]
+        assert (check.status, check.found) == ("missing", said)
+        assert "make deps" in check.remedy
+
+    def test_frr_10_with_mgmtd(self) -> None:
+        cap = replace(FIT, frr=(10, 3), frr_daemons=(*FIT.frr_daemons, "mgmtd"))
+        assert by_name(cap)["FRR"] == doctor.Check("FRR", "ok", "10.3 (zebra, ospfd, bfdd, pimd, mgmtd)")
+
+    def test_without_root_the_kernel_is_not_blamed(self) -> None:
+        checks = by_name(replace(FIT, root=False, features=dict.fromkeys(FEATURES, NOT_TRIED)))
+        assert checks["root"].status == "missing"
+        assert checks["netem"] == doctor.Check("netem", "warn", NOT_TRIED)
+
+    def test_the_report_is_plain_data(self) -> None:
+        assert json.dumps([asdict(check) for check in doctor.doctor_report(FIT)])
+
+
+class TestRequirements:
+    def test_a_fit_machine_lacks_nothing(self) -> None:
+        needs = doctor.Needs(daemons=("zebra", "ospfd", "pimd"), netem=True, memory=GIB, shm=GIB, disk=GIB)
+        assert doctor.requirements(FIT, needs) == []
+        doctor.require(FIT, needs)
+
+    def test_what_is_not_needed_is_not_asked_for(self) -> None:
+        cap = replace(FIT, features=without("netem", "tbf", "multicast-routing"), uftpd=None)
+        assert doctor.requirements(cap, doctor.Needs(shaping=False, multicast_routing=False, uftp=False)) == []
+
+    def test_netem_is_asked_for_where_links_have_delay(self) -> None:
+        (problem,) = doctor.requirements(replace(FIT, features=without("netem")), doctor.Needs(netem=True))
+        assert problem.what == "netem: not in this kernel"
+
+    def test_not_root_is_one_problem(self) -> None:
+        cap = replace(FIT, root=False, features=dict.fromkeys(FEATURES, NOT_TRIED))
+        (problem,) = doctor.requirements(cap, doctor.Needs(netem=True))
+        assert problem.what == "root: you are not root"
+        assert "sudo" in problem.hint
+
+    def test_sizes_name_what_is_needed(self) -> None:
+        problems = doctor.requirements(FIT, doctor.Needs(memory=9 * GIB, shm=5 * GIB, disk=99 * GIB))
+        assert [problem.what for problem in problems] == [
+            "7 GiB memory available, 9 GiB needed",
+            "4 GiB free in /dev/shm, 5 GiB needed",
+            "50 GiB free on the disk, 99 GiB needed",
+        ]
+        assert "size=5120M" in problems[1].hint
+
+    def test_a_daemon_that_the_package_lacks(self) -> None:
+        (problem,) = doctor.requirements(FIT, doctor.Needs(daemons=("zebra", "pathd")))
+        assert problem.what == "FRR without pathd"
+
+    def test_all_problems_come_at_once_with_status_3(self) -> None:
+        cap = replace(FIT, mininet=None, uftp=None)
+        with pytest.raises(MachineError) as caught:
+            doctor.require(cap, doctor.Needs())
+        assert caught.value.exit_status == 3
+        assert "Mininet: absent" in str(caught.value)
+        assert "UFTP: absent" in str(caught.value)
