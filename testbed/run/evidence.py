@@ -1,4 +1,4 @@
-"""What a run leaves in its folder of the bundle beside its numbers: configurations, logs, and the tree as FRR saw it."""
+"""What a run leaves in its folder of the bundle beside its numbers: configurations, logs, the tree as FRR saw it."""
 
 from __future__ import annotations
 

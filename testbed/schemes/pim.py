@@ -1,4 +1,4 @@
-"""PIM-SM (RFC 7761) by FRR's pimd and the kernel: source-specific (`pim-ssm`), or with a rendezvous point (`pim-sm`)."""
+"""PIM-SM (RFC 7761) by FRR's pimd and the kernel: source-specific (`pim-ssm`) or with a rendezvous point (`pim-sm`)."""
 
 from __future__ import annotations
 

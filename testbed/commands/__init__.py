@@ -1,0 +1,15 @@
+"""The subcommands of `testbed`, one file each: `add(commands)` declares it, and its `run(options)` carries it out."""
+
+from testbed.commands import clean, doctor, hands_on, report, run, topology, up
+
+COMMANDS = (
+    doctor.add,
+    run.add,
+    report.add,
+    topology.add,
+    up.add,
+    hands_on.add,
+    clean.add,
+)
+
+__all__ = ["COMMANDS"]

@@ -1,0 +1,58 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from testbed.errors import MachineError, RequestError
+from testbed.lab import registry
+from testbed.lab.capabilities import probe_machine
+from testbed.lab.requirements import requirements
+
+Commands = Any  # argparse's own type for this is private
+
+
+def json_flag(parser: argparse.ArgumentParser) -> None:
+    """--json, the same everywhere."""
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output, for programs")
+
+
+def require_root() -> None:
+    """Raises MachineError for anybody else: namespaces need it."""
+    if os.geteuid() != 0:
+        raise MachineError("this needs root: network namespaces are made", "run it as root: sudo testbed ...")
+
+
+def require_machine() -> None:
+    """Raises MachineError with everything that is missing here for a lab, and the commands that fix it."""
+    require_root()
+    if missing := requirements(probe_machine()):
+        raise MachineError("\n".join(str(problem) for problem in missing), "see all of it with: testbed doctor")
+
+
+def find_lab(name: str | None) -> registry.LabState:
+    """The running lab of that id, or the only one. Raises RequestError."""
+    running = {
+        lab: state
+        for lab, state in registry.labs().items()
+        if state is not None and state.nodes and registry.is_running(lab, state)
+    }
+    if name is not None:
+        if name in running and (state := running[name]) is not None:
+            return state
+        raise RequestError(f"no lab {name!r} is running; running: {', '.join(running) or 'none'}")
+    if not running:
+        raise RequestError("no lab is running; start one with: testbed up TOPOLOGY")
+    if len(running) > 1:
+        raise RequestError(f"several labs are running, say which with --lab: {', '.join(running)}")
+    (state,) = running.values()
+    return state
+
+
+def find_node(state: registry.LabState, node: str) -> int:
+    """The pid that holds a node's namespaces. Raises RequestError."""
+    if node not in state.nodes:
+        raise RequestError(f"lab {state.lab} has no node {node!r}; it has: {', '.join(state.nodes)}")
+    return state.nodes[node]

@@ -1,0 +1,90 @@
+"""The keeper of a hands-on lab: `python -m testbed.run.keeper TOPOLOGY`. Started by `testbed up`, ended by SIGTERM.
+
+Says on standard output, a line each, `progress TEXT` and at last `up LAB`; errors go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+from testbed.errors import Interrupted, TestbedError
+from testbed.lab.capabilities import frr_version
+from testbed.lab.lab import Lab
+from testbed.plan.build import make_plan
+from testbed.plan.frr import render
+from testbed.plan.timers import profile
+from testbed.schemes import make_scheme
+from testbed.spec.load import load_topology
+from testbed.spec.scenario import SchemeChoice
+
+# How long a keeper may take to end, in seconds.
+KEEPER_DEADLINE = 30.0
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="testbed.run.keeper", description=__doc__)
+    parser.add_argument("topology")
+    parser.add_argument("--scheme", default="pim-ssm")
+    parser.add_argument("--timers", default="fast")
+    parser.add_argument("--lab")
+    parser.add_argument("--without-impairments", action="store_true")
+    options = parser.parse_args(arguments)
+    # Handlers, not a signal mask: a mask would be inherited by every daemon of the lab.
+    for number in _ENDING:
+        signal.signal(number, _end)
+    try:
+        keep(options)
+    except Interrupted:
+        return 0
+    except TestbedError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+
+
+def keep(options: argparse.Namespace) -> NoReturn:
+    """Bring the lab up, hold it until a signal comes, take it down."""
+    plan = make_plan(load_topology(options.topology))
+    scheme = make_scheme(SchemeChoice(name=options.scheme))
+    version, timers = frr_version(), profile(options.timers)
+    configs = {
+        node.name: render(plan, node.name, scheme_features=scheme.features, timers=timers, frr_version=version)
+        for node in plan.routers
+    }
+    lab = Lab(
+        plan,
+        configs,
+        impaired=not options.without_impairments,
+        name=options.lab,
+        progress=lambda text: print(f"progress {text}", flush=True),
+    )
+    with lab:
+        lab.registry.state.scheme = scheme.name
+        lab.start()
+        lab.wait_for_igp()
+        scheme.wait_ready(lab)
+        lab.registry.state.phase = "up"
+        lab.registry.save()
+        print(f"up {lab.id}", flush=True)
+        # Whoever started us has heard what they wanted and is going away.
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        while True:
+            signal.pause()
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    for ending in _ENDING:
+        signal.signal(ending, signal.SIG_IGN)  # taking the lab down is not to be interrupted
+    raise Interrupted(f"ended by signal {number}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

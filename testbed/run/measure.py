@@ -1,0 +1,197 @@
+"""Everything that watches a run: kernel monitor, probe senders, probe collector, load sampler, counters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed.lab.lab import Lab
+from testbed.lab.waiting import until
+from testbed.record import Event
+from testbed.run import counters, fidelity
+from testbed.run.outages import Cause, StreamResult, find_outages
+from testbed.run.probe import read_records, record_name
+from testbed.run.program_client import Program
+from testbed.schemes import Flow
+from testbed.spec.scenario import Probe
+
+JOIN_DEADLINE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The probes of one sync: its flow, who sends, who receives (host names)."""
+
+    sync: str
+    flow: Flow
+    source: str
+    hosts: tuple[str, ...]
+
+
+class Instruments:
+    """Started before a run's first packet, stopped after its last; then they answer."""
+
+    def __init__(self, lab: Lab, streams: Sequence[Stream], probe: Probe, folder: Path, emit: Callable[[Event], None],
+                 run: str) -> None:
+        self._lab, self._streams, self._probe, self._folder = lab, streams, probe, folder / "probes"
+        self._emit, self._run = emit, run
+        self._logs = lab.folder("programs")
+        self._first: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+        self._monitor: Program | None = None
+        self._collector: Program | None = None
+        self._senders: dict[str, Program] = {}
+        self._sampler: fidelity.LoadSampler | None = None
+        self._before: counters.Snapshot | None = None
+        self._udp_before: dict[str, int] = {}
+        self.collector_summary: dict[str, Any] = {}
+        self.sender_summaries: dict[str, dict[str, Any]] = {}
+        self.events: list[Event] = []
+
+    def record(self, t: float, kind: str, node: str = "", detail: dict[str, Any] | None = None) -> None:
+        """Keep an event and hand it on to the bundle. Called from several threads."""
+        event = Event(t, self._run, kind, node, detail or {})
+        with self._lock:
+            self.events.append(event)
+        self._emit(event)
+
+    def start(self) -> None:
+        """Start the monitor and the probes. Raises LabError."""
+        nodes = [{"name": n.name, "pid": n.pid} for n in self._lab.routers]
+        self._monitor = self._outside("testbed.run.monitor", {"nodes": nodes}, self._heard)
+        if self._probe.interval > 0:
+            self._collector = self._outside("testbed.run.collector", self._collector_config(), self._heard)
+            self._collector.wait_ready()
+            for stream in self._streams:
+                self._senders[stream.sync] = self._sender(stream)
+        self._monitor.wait_ready()
+        for sender in self._senders.values():
+            sender.wait_ready()
+
+    def wait_for_probes(self) -> float:
+        """Return once every destination received a probe: the trees stand. Seconds. Raises NotConverged."""
+        wanted = {(s.sync, h) for s in self._streams for h in s.hosts} if self._collector else set()
+
+        def missing() -> str:
+            with self._lock:
+                hosts = {event.node for event in self.events if event.kind == "first-probe"}
+            return ", ".join(sorted({host for _, host in wanted} - hosts))
+
+        return until(missing, JOIN_DEADLINE, "the first probe at every destination")
+
+    def zero(self) -> None:
+        """The transfer starts now: what is counted, is counted from here."""
+        self._before = counters.read_counters(self._lab.plan, self._lab.pid_of)
+        self._udp_before = fidelity.udp_drops(self._host_pids())
+        self._sampler = fidelity.LoadSampler().start()
+
+    def counted(self) -> dict[counters.Direction, counters.Counters]:
+        """What every direction of every link carried since `zero`."""
+        if self._before is None:
+            return {}
+        return counters.difference(self._before, counters.read_counters(self._lab.plan, self._lab.pid_of))
+
+    def measured(self, links: Mapping[counters.Direction, counters.Counters], faulted: Sequence[str],
+                 requested: float | None, achieved: float | None) -> fidelity.Measured:
+        """What the fidelity of the run is judged by; ends the load sampler."""
+        now = fidelity.udp_drops(self._host_pids())
+        return fidelity.Measured(
+            load=self._sampler.stop() if self._sampler else fidelity.HostLoad(),
+            udp_drops={host: count - self._udp_before.get(host, 0) for host, count in now.items()},
+            links=links,
+            faulted=faulted,
+            sender=next(iter(self.sender_summaries.values()), {}),
+            collector=self.collector_summary,
+            requested_rate=requested,
+            achieved_rate=achieved,
+        )
+
+    def stop(self) -> None:
+        """End the programs, senders first; the collector writes its records as it ends. May be called twice."""
+        for sync, sender in self._senders.items():
+            self.sender_summaries[sync] = sender.stop()
+        if self._collector is not None:
+            self.collector_summary = self._collector.stop()
+        if self._monitor is not None:
+            self._monitor.stop()
+        self._senders, self._collector, self._monitor = {}, None, None
+
+    def outages(self, stream: Stream, host: str, zero: float, faults: Sequence[Cause]) -> StreamResult | None:
+        """The outages of one destination, from its records; None where no probes were sent."""
+        path = self._folder / record_name(stream.sync, host)
+        if not path.exists():
+            return None
+        sent = self.sender_summaries.get(stream.sync, {})
+        return find_outages(
+            read_records(path),
+            interval_s=self._probe.interval,
+            zero_s=zero,
+            sent=sent.get("sent"),
+            last_sent_ns=sent.get("last_sent_ns"),
+            faults=faults,
+        )
+
+    def settle(self) -> None:
+        """Let the probes run on for a moment: an outage that starts late must have the time to show."""
+        if self._probe.interval > 0:
+            time.sleep(self._probe.settle)
+
+    def _heard(self, t: float, kind: str, node: str, detail: dict[str, Any]) -> None:
+        # The collector's own idea of outages is for display; the records say it better afterwards.
+        live = {"outage-start": "silent", "outage-end": "heard-again"}
+        self.record(t, live.get(kind, kind), node, detail)
+
+    def _outside(self, module: str, config: dict[str, Any], handler: Any) -> Program:
+        path = self._logs / f"{module.rpartition('.')[2]}.json"
+        path.write_text(json.dumps(config))
+        return Program(self._spawn, module, ["--config", str(path)], handler, path.with_suffix(".log"))
+
+    def _spawn(self, argv: Sequence[str], stdout: int, stderr: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=self._lab.registry.environment,
+            start_new_session=True,
+        )
+
+    def _sender(self, stream: Stream) -> Program:
+        address = self._lab[stream.source].spec.interfaces[0].address.ip
+        arguments = ["--group", stream.flow.group, "--source", str(address), "--sync", str(stream.flow.number)]
+        arguments += ["--interval", str(self._probe.interval), "--size", str(self._probe.size)]
+
+        def start(argv: Sequence[str], stdout: int, stderr: Any) -> subprocess.Popen[bytes]:
+            return self._lab[stream.source].popen(argv, stdout=stdout, stderr=stderr)
+
+        log = self._logs / f"probe_sender-{stream.sync}.log"
+        return Program(start, "testbed.run.probe_sender", arguments, self._heard, log)
+
+    def _collector_config(self) -> dict[str, Any]:
+        streams = []
+        for stream in self._streams:
+            source = str(self._lab[stream.source].spec.interfaces[0].address.ip)
+            for host in stream.hosts:
+                streams.append(
+                    {
+                        "sync": stream.flow.number,
+                        "name": stream.sync,
+                        "host": host,
+                        "pid": self._lab.pid_of(host),
+                        "interface": "eth0",
+                        "group": stream.flow.group,
+                        "source": source if stream.flow.ssm else None,
+                    }
+                )
+        return {"directory": str(self._folder), "interval": self._probe.interval, "streams": streams}
+
+    def _host_pids(self) -> dict[str, int]:
+        return {host: self._lab.pid_of(host) for stream in self._streams for host in stream.hosts}
+
+

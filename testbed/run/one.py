@@ -1,0 +1,395 @@
+"""One run: one scenario, one scheme, one repetition, from empty namespaces to a Run record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from testbed.bundle import BundleWriter
+from testbed.errors import DaemonError, Interrupted, LabError, NotConverged, TransferError
+from testbed.lab.lab import Lab
+from testbed.plan.frr import render
+from testbed.plan.paths import bottleneck_rate, ideal_tree
+from testbed.plan.timers import profile
+from testbed.plan.types import Plan
+from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
+from testbed.run import counters, fidelity
+from testbed.run.evidence import keep_configs, keep_logs, keep_trees
+from testbed.run.faults import resolve
+from testbed.run.measure import Instruments, Stream
+from testbed.run.observer import Observer
+from testbed.run.signals import uninterrupted
+from testbed.run.stages import find_stages
+from testbed.run.timeline import Timeline, steps
+from testbed.schemes import Scheme, make_scheme
+from testbed.spec.scenario import Scenario, SchemeChoice, Sync
+from testbed.transfer.base import Delivery, Destination
+from testbed.transfer.manifest import Manifest
+from testbed.transfer.registry import TRANSPORTS
+from testbed.transfer.session import Session
+
+# What every scheme's encapsulation may add to a packet: BIER with 256 bits takes 44 bytes, SRv6 with a segment
+# routing header of three segments 112; one block size for all schemes, or their goodputs would not compare.
+ENCAPSULATION_ROOM = 148
+# IPv4, UDP and UFTP's own header around a block, and the Ethernet header around those.
+PACKET_OVERHEAD = 52
+ETHERNET = 14
+
+_POLL = 0.1
+
+Counts = Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cargo:
+    """A sync's model on disk."""
+
+    sync: Sync
+    directory: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is the same in every run of a scenario."""
+
+    scenario: Scenario
+    plan: Plan
+    cargo: tuple[Cargo, ...]
+    frr_version: tuple[int, int]
+    impaired: bool
+    keep: bool
+
+
+def carry_out(job: Job, choice: SchemeChoice, repetition: int, bundle: BundleWriter, observer: Observer) -> Run:
+    """Build the lab, deliver, measure, tear down. A run that fails is a Run that says so; only what the user
+    stops is raised (Interrupted), after its Run was added. The run is added to the bundle."""
+    one = _One(job, choice, repetition, bundle, observer)
+    interrupted: BaseException | None = None
+    try:
+        run = one.carry_out()
+    except (Interrupted, KeyboardInterrupt) as error:
+        interrupted = error
+        run = one.result("interrupted", "stopped by the user")
+    except (LabError, DaemonError, NotConverged, TransferError, OSError) as error:
+        run = one.result("failed", str(error))
+    finally:
+        with uninterrupted():
+            one.tear_down()
+    bundle.add_run(run)
+    observer.finished(run)
+    if interrupted is not None:
+        raise Interrupted("the run was stopped; what was measured until then is in the bundle") from interrupted
+    return run
+
+
+class _One:
+    """The parts of a run while it lasts. Every part may be missing when it ends early."""
+
+    def __init__(self, job: Job, choice: SchemeChoice, repetition: int, bundle: BundleWriter, observer: Observer):
+        self.job, self.choice, self.repetition = job, choice, repetition
+        self.bundle, self.observer = bundle, observer
+        self.name = f"{choice.name}-{repetition}"
+        self.folder = bundle.run_dir(self.name)
+        self.lab: Lab | None = None
+        self.instruments: Instruments | None = None
+        self.timeline: Timeline | None = None
+        self.sessions: list[Session] = []
+        self.streams: list[Stream] = []
+        self.zero = 0.0
+        self.faulted: tuple[str, ...] = ()
+        self.bringup: dict[str, float] = {}
+        self.control_before: dict[str, dict[str, int]] = {}
+        self.state: dict[str, dict[str, int]] = {}
+        self.control: dict[str, dict[str, int]] = {}
+        self.grown: dict[counters.Direction, counters.Counters] = {}
+        self.stopped = False
+        self.requested: float | None = None
+
+    def carry_out(self) -> Run:
+        scheme = make_scheme(self.choice)
+        lab = self._bring_up(scheme)
+        self._phase("preparing the transfer")
+        self._prepare(lab, scheme)
+        self._start_instruments(lab, scheme)
+        self._deliver(lab)
+        self._phase("reading state and counters")
+        self._read_back(lab, scheme)
+        self._stop_measuring()
+        return self.result("passed")
+
+    def tear_down(self) -> None:
+        """End everything that runs and leave nothing behind."""
+        self._phase("tearing down")
+        try:
+            self._stop_measuring()
+            if self.lab is not None:
+                keep_logs(self.lab, self.folder)
+        finally:
+            if self.lab is not None:
+                self.lab.stop()
+
+    # -- the way up ------------------------------------------------------------------------------------------------
+
+    def _bring_up(self, scheme: Scheme) -> Lab:
+        job = self.job
+        timers = profile(job.scenario.timers)
+        configs = {
+            node.name: render(
+                job.plan, node.name, scheme_features=scheme.features, timers=timers, frr_version=job.frr_version
+            )
+            for node in job.plan.routers
+        }
+        lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, progress=self._phase)
+        lab.registry.state.scheme = str(self.choice)
+        keep_configs(lab, self.folder)
+        lab.start()
+        lab.wait_for_igp()
+        self._phase(f"waiting for {scheme.name}")
+        start = time.monotonic()
+        scheme.wait_ready(lab)
+        self.bringup = {**lab.timings, "scheme_s": time.monotonic() - start}
+        return lab
+
+    def _prepare(self, lab: Lab, scheme: Scheme) -> None:
+        for number, cargo in enumerate(self.job.cargo, start=1):
+            flow = scheme.flow(number)
+            hosts = destinations(self.job.plan, cargo.sync)
+            self.streams.append(Stream(cargo.sync.name, flow, self.job.plan.repository, hosts))
+            delivery = make_delivery(self.job, cargo, hosts, flow.group, flow.ssm)
+            self.requested = delivery.rate
+            session = Session(
+                delivery,
+                TRANSPORTS[self.job.scenario.transport.name],
+                spawn=lambda node, argv, *, log: self._spawn(lab, node, argv, log),
+                bulk=lab.registry.bulk("/dev/shm"),
+                folder=self.folder / "delivery",
+                keep=self.folder / "model" if self.job.keep else None,
+            )
+            self.sessions.append(session)
+            session.prepare()
+
+    def _spawn(self, lab: Lab, node: str, argv: Any, log: Path) -> Any:
+        with log.open("ab") as out:
+            return lab[node].popen(argv, stdout=out, stderr=out)
+
+    def _start_instruments(self, lab: Lab, scheme: Scheme) -> None:
+        probe = self.job.scenario.probe
+        instruments = Instruments(lab, self.streams, probe, self.folder, self._emit, self.name)
+        self.instruments = instruments
+        instruments.start()
+        self._phase("waiting for the first probe at every site")
+        self.bringup["first_probe_s"] = instruments.wait_for_probes()
+        instruments.settle()
+        self.control_before = scheme.control(lab)
+        faults = []
+        for fault in self.job.scenario.timeline:
+            hosts = tuple(host for stream in self.streams for host in stream.hosts)
+            faults.append((fault.at, fault.action, resolve(self.job.plan, fault, hosts), fault.duration))
+        self.faulted = tuple(dict.fromkeys(link for _, _, link, _ in faults))
+        self.timeline = Timeline(lab, steps(faults), lambda t, kind, detail: instruments.record(t, kind, "", detail))
+
+    # -- the transfer ----------------------------------------------------------------------------------------------
+
+    def _deliver(self, lab: Lab) -> None:
+        assert self.instruments is not None
+        assert self.timeline is not None
+        self.instruments.zero()
+        self._phase("delivering")
+        waiting = sorted(zip(self.job.cargo, self.sessions, strict=True), key=lambda pair: pair[0].sync.start)
+        self.zero = time.monotonic()
+        self.timeline.start(self.zero)
+        started: list[Session] = []
+        limit = self._time_limit()
+        while waiting or not self.timeline.done or not all(s.finished for s in started):
+            while waiting and time.monotonic() >= self.zero + waiting[0][0].sync.start:
+                cargo, session = waiting.pop(0)
+                t = session.start()
+                started.append(session)
+                self.instruments.record(t, "sync-start", self.job.plan.repository, {"sync": cargo.sync.name})
+            if self.timeline.error is not None:
+                raise LabError(f"the timeline failed: {self.timeline.error}") from self.timeline.error
+            if dead := lab.dead_daemons():
+                raise DaemonError(f"daemons ended by themselves: {', '.join(dead)}; see log/ in the run's folder")
+            elapsed = time.monotonic() - self.zero
+            if elapsed > limit:
+                raise TransferError(f"the transfer was still not over after {limit:.0f} s")
+            verified: dict[str, int] = {}
+            for session in started:
+                verified.update(session.progress())
+            expected = max(c.manifest.total for c in self.job.cargo)
+            self.observer.progress(self.name, verified, expected, elapsed)
+            time.sleep(_POLL)
+        self.instruments.settle()
+
+    def _time_limit(self) -> float:
+        """Far beyond anything a transfer that still moves needs: a tenth of the rate, and every patience on top."""
+        scenario = self.job.scenario
+        total = sum(c.manifest.total for c in self.job.cargo)
+        end = max((f.at + (f.duration or 0) for f in scenario.timeline), default=0.0)
+        start = max(s.start for s in scenario.syncs)
+        return start + end + 3 * scenario.transport.patience + 80 * total / (self.requested or 1e8)
+
+    def _read_back(self, lab: Lab, scheme: Scheme) -> None:
+        assert self.instruments is not None
+        self.grown = self.instruments.counted()
+        kernel = counters.multicast_state(lab.plan, lab.pid_of)
+        daemons = scheme.state(lab)
+        self.state = {name: {**kernel.get(name, {}), **daemons.get(name, {})} for name in kernel}
+        self.control = _growth(self.control_before, scheme.control(lab))
+        keep_trees(lab, self.folder)
+
+    def _stop_measuring(self) -> None:
+        if self.stopped:
+            return
+        self.stopped = True
+        if self.timeline is not None:
+            self.timeline.stop()
+        if self.lab is not None and self.instruments is not None and not self.grown:
+            self.grown = self.instruments.counted()
+        if self.instruments is not None:
+            self.instruments.stop()
+        for session in self.sessions:
+            session.stop()
+
+    # -- the result ------------------------------------------------------------------------------------------------
+
+    def result(self, outcome: Outcome, reason: str = "") -> Run:
+        """The record of the run, from whatever there is."""
+        self._stop_measuring()
+        sites = self._sites() if self.zero else ()
+        judged: dict[str, Any] = {}
+        if self.instruments is not None and self.zero:
+            measured = self.instruments.measured(self.grown, self.faulted, None, None)
+            judged = fidelity.assess(measured)
+        if outcome == "passed":
+            if short := [s for s in sites if not s.delivered]:
+                outcome, reason = "failed", "; ".join(f"{s.name}: {s.reason}" for s in short)
+            elif judged.get("invalid"):
+                outcome, reason = "invalid", str(judged["invalid"])
+        events = self.instruments.events if self.instruments is not None else []
+        hosts = [h for stream in self.streams for h in stream.hosts]
+        return Run(
+            scheme=str(self.choice),
+            repetition=self.repetition,
+            seed=self.job.scenario.seed + self.repetition - 1,
+            outcome=outcome,
+            reason=reason,
+            zero=self.zero,
+            sites=sites,
+            links=self._links(),
+            state=self.state,
+            control=self.control,
+            stages=find_stages(events, hosts),
+            fidelity=judged,
+            bringup={key: round(value, 4) for key, value in self.bringup.items()},
+        )
+
+    def _sites(self) -> tuple[SiteResult, ...]:
+        assert self.instruments is not None
+        faults = [
+            (e.t, f"{e.detail['action']} {e.detail['link']}" + (" restored" if e.kind == "fault-restored" else ""))
+            for e in self.instruments.events
+            if e.kind in ("fault", "fault-restored")
+        ]
+        results = []
+        for stream, session in zip(self.streams, self.sessions, strict=True):
+            for site in session.results():
+                found = self.instruments.outages(stream, site.name, self.zero, faults)
+                if found is not None:
+                    site = replace(
+                        site,
+                        outages=found.outages,
+                        probes_received=found.received,
+                        probes_lost=found.lost,
+                        duplicates=found.duplicates,
+                    )
+                self._tell(stream, site)
+                results.append(site)
+        return tuple(results)
+
+    def _tell(self, stream: Stream, site: SiteResult) -> None:
+        """The events that only the finished records can tell."""
+        assert self.instruments is not None
+        record, zero = self.instruments.record, self.zero
+        for outage in site.outages:
+            detail = {"sync": stream.sync, "length_ms": outage.length_ms, "lost": outage.lost}
+            record(zero + outage.start_s, "outage-start", site.name, detail)
+            record(zero + outage.start_s + outage.length_ms / 1e3, "outage-end", site.name, detail)
+        for kind, after in (("first-byte", site.first_byte_s), ("delivered", site.delivery_s)):
+            if after is not None:
+                record(zero + after, kind, site.name, {"sync": stream.sync})
+
+    def _links(self) -> tuple[LinkResult, ...]:
+        if not self.grown:
+            return ()
+        ideal: dict[counters.Direction, int] = {}
+        for cargo, stream in zip(self.job.cargo, self.streams, strict=True):
+            size = ideal_bytes(self.job, cargo)
+            for branch in ideal_tree(self.job.plan, stream.source, stream.hosts):
+                key = (branch.link, branch.src)
+                ideal[key] = ideal.get(key, 0) + size
+        return counters.link_results(self.job.plan, self.grown, ideal)
+
+    def _phase(self, text: str) -> None:
+        self.observer.phase(self.name, text)
+        self._emit(Event(time.monotonic(), self.name, "phase", "", {"name": text}))
+
+    def _emit(self, event: Event) -> None:
+        self.bundle.event(event)
+        self.observer.event(event)
+
+
+def destinations(plan: Plan, sync: Sync) -> tuple[str, ...]:
+    """The hosts a sync delivers to, in topology order."""
+    sites = [n.name for n in plan.sites] if sync.to == "all" else list(sync.to)
+    return tuple(host.name for site in sites for host in plan.destinations(site, sync.deliver_to))
+
+
+def block_size(scenario: Scenario, plan: Plan) -> int:
+    """Payload bytes of a packet: what the scenario says, or what the smallest MTU leaves for every scheme."""
+    if scenario.transport.block is not None:
+        return scenario.transport.block
+    return min(link.mtu for link in plan.links.values()) - PACKET_OVERHEAD - ENCAPSULATION_ROOM
+
+
+def make_delivery(job: Job, cargo: Cargo, hosts: tuple[str, ...], group: str, ssm: bool) -> Delivery:
+    """What the transport is told: rates are layer-2 bit/s."""
+    transport, plan = job.scenario.transport, job.plan
+    narrowest = bottleneck_rate(plan, hosts) or 10**9
+    return Delivery(
+        sync=cargo.sync.name,
+        model=cargo.directory,
+        manifest=cargo.manifest,
+        group=group,
+        source=str(_address(plan, plan.repository)),
+        ssm=ssm,
+        rate=transport.rate or round(transport.utilisation * narrowest),
+        block=block_size(job.scenario, plan),
+        patience=transport.patience,
+        source_host=plan.repository,
+        destinations=tuple(
+            Destination(host=h, site=plan.nodes[h].site or h, address=str(_address(plan, h))) for h in hosts
+        ),
+    )
+
+
+def ideal_bytes(job: Job, cargo: Cargo) -> int:
+    """Layer-2 bytes of one copy of the model in full packets: what each link of the ideal tree would carry."""
+    block = block_size(job.scenario, job.plan)
+    packets = sum(-(-size // block) for size in cargo.manifest.file_sizes.values())
+    return cargo.manifest.total + packets * (PACKET_OVERHEAD + ETHERNET)
+
+
+def _address(plan: Plan, host: str) -> Any:
+    return plan.nodes[host].interfaces[0].address.ip
+
+
+def _growth(before: Counts, after: Counts) -> dict[str, dict[str, int]]:
+    return {
+        protocol: {key: value - before.get(protocol, {}).get(key, 0) for key, value in counts.items()}
+        for protocol, counts in after.items()
+    }
