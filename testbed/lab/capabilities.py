@@ -2,7 +2,7 @@
 
 Kernels and packages differ, so nothing is inferred from a version or from a file in /boot. A trial may make the
 kernel load a module (that is what it would do for the lab too); nothing else of it remains.
-`testbed.lab.doctor` judges what was found.
+`testbed.lab.requirements` judges what was found.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from typing import Literal, get_args
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from testbed.errors import MachineError
 from testbed.lab import namespace
+from testbed.plan import frr
 
 Version = tuple[int, ...]
 
@@ -93,13 +95,13 @@ def probe_machine(folder: Path | None = None) -> Capabilities:
         python=sys.version_info[:3],
         features=_try_features() if root else dict.fromkeys(FEATURES, NOT_TRIED),
         root_is_mount=_root_is_mount(),
-        frr=_version_said(str(_FRR / "zebra"), "--version"),
+        frr=parse_version(_said(str(_FRR / "zebra"), "--version")),
         frr_daemons=_frr_daemons(),
         mininet=_mininet(),
         mnexec=_which("mnexec"),
         uftp=_version_inside(_which("uftp")),
         uftpd=_version_inside(_which("uftpd")),
-        iproute2=_version_said(_which("ip"), "-V") if _which("tc") else None,
+        iproute2=parse_version(_said(_which("ip"), "-V")) if _which("tc") else None,
         cores=len(os.sched_getaffinity(0)),
         memory_total=memory.get("MemTotal", 0),
         memory_available=memory.get("MemAvailable", 0),
@@ -112,6 +114,14 @@ def probe_machine(folder: Path | None = None) -> Capabilities:
 def has_qdisc(name: Literal["tbf", "htb", "netem"]) -> bool:
     """Whether this kernel has a queueing discipline (needs root)."""
     return _try_features()[name] == ""
+
+
+def frr_version() -> tuple[int, int]:
+    """FRR's version, for the choice of templates. Raises MachineError where FRR is absent or too old."""
+    said = _said(str(_FRR / "zebra"), "--version")
+    if not said:
+        raise MachineError(f"FRR is not installed: no {_FRR / 'zebra'}", "make deps")
+    return frr.parse_version(said)
 
 
 def parse_version(text: str) -> Version | None:
@@ -186,12 +196,12 @@ def _which(program: str) -> str:
     return shutil.which(program, path=f"{path}:{_SYSTEM_PATH}") or ""
 
 
-def _version_said(program: str, *arguments: str) -> Version | None:
+def _said(program: str, *arguments: str) -> str:
     try:
         done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return parse_version(done.stdout + done.stderr)
+        return ""
+    return done.stdout + done.stderr
 
 
 def _version_inside(program: str) -> Version | None:

@@ -11,8 +11,16 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import MachineError
-from testbed.lab import doctor
-from testbed.lab.capabilities import FEATURES, NOT_TRIED, Capabilities, Feature, parse_version, probe_machine
+from testbed.lab.capabilities import (
+    FEATURES,
+    NOT_TRIED,
+    Capabilities,
+    Feature,
+    frr_version,
+    parse_version,
+    probe_machine,
+)
+from testbed.lab.requirements import Check, Needs, doctor_report, require, requirements
 from testbed.serial import decode, encode
 
 GIB = 2**30
@@ -44,8 +52,8 @@ def without(*features: Feature) -> dict[str, str]:
     return FIT.features | dict.fromkeys(features, "not in this kernel")
 
 
-def by_name(cap: Capabilities) -> dict[str, doctor.Check]:
-    return {check.name: check for check in doctor.doctor_report(cap)}
+def by_name(cap: Capabilities) -> dict[str, Check]:
+    return {check.name: check for check in doctor_report(cap)}
 
 
 class TestProbing:
@@ -100,16 +108,26 @@ class TestProbing:
     def test_versions(self, text: str, version: tuple[int, ...] | None) -> None:
         assert parse_version(text) == version
 
+    def test_frr_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("testbed.lab.capabilities._FRR", tmp_path)
+        with pytest.raises(MachineError, match="make deps"):
+            frr_version()
+
+    def test_frr_for_the_templates(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("testbed.lab.capabilities._FRR", tmp_path)
+        (tmp_path / "zebra").write_text("#!/bin/sh\necho zebra version 10.3.1\n")
+        (tmp_path / "zebra").chmod(0o755)
+        assert frr_version() == (10, 3)
+
     def test_capabilities_go_through_json(self) -> None:
         assert decode(Capabilities, json.loads(json.dumps(encode(FIT)))) == FIT
 
 
 class TestDoctor:
     def test_a_fit_machine_is_all_well(self) -> None:
-        checks = doctor.doctor_report(FIT)
+        checks = doctor_report(FIT)
         assert {check.status for check in checks} == {"ok"}
         assert not any(check.remedy for check in checks)
-        assert doctor.report_text(checks).endswith("Labs can run here.")
 
     def test_every_shortcoming_comes_with_a_remedy(self) -> None:
         nothing = replace(
@@ -129,10 +147,9 @@ class TestDoctor:
             disk_free=0,
             rmem_max=212_992,
         )
-        checks = doctor.doctor_report(nothing)
+        checks = doctor_report(nothing)
         assert {check.name for check in checks if check.status == "ok"} == {"kernel", "Python"} | {"root"}
         assert all(check.remedy for check in checks if check.status != "ok")
-        assert "No lab can run here yet" in doctor.report_text(checks)
 
     def test_no_netem_is_a_warning(self) -> None:
         check = by_name(replace(FIT, features=without("netem")))["netem"]
@@ -160,39 +177,39 @@ class TestDoctor:
 
     def test_frr_10_with_mgmtd(self) -> None:
         cap = replace(FIT, frr=(10, 3), frr_daemons=(*FIT.frr_daemons, "mgmtd"))
-        assert by_name(cap)["FRR"] == doctor.Check("FRR", "ok", "10.3 (zebra, ospfd, bfdd, pimd, mgmtd)")
+        assert by_name(cap)["FRR"] == Check("FRR", "ok", "10.3 (zebra, ospfd, bfdd, pimd, mgmtd)")
 
     def test_without_root_the_kernel_is_not_blamed(self) -> None:
         checks = by_name(replace(FIT, root=False, features=dict.fromkeys(FEATURES, NOT_TRIED)))
         assert checks["root"].status == "missing"
-        assert checks["netem"] == doctor.Check("netem", "warn", NOT_TRIED)
+        assert checks["netem"] == Check("netem", "warn", NOT_TRIED)
 
     def test_the_report_is_plain_data(self) -> None:
-        assert json.dumps([asdict(check) for check in doctor.doctor_report(FIT)])
+        assert json.dumps([asdict(check) for check in doctor_report(FIT)])
 
 
 class TestRequirements:
     def test_a_fit_machine_lacks_nothing(self) -> None:
-        needs = doctor.Needs(daemons=("zebra", "ospfd", "pimd"), netem=True, memory=GIB, shm=GIB, disk=GIB)
-        assert doctor.requirements(FIT, needs) == []
-        doctor.require(FIT, needs)
+        needs = Needs(daemons=("zebra", "ospfd", "pimd"), netem=True, memory=GIB, shm=GIB, disk=GIB)
+        assert requirements(FIT, needs) == []
+        require(FIT, needs)
 
     def test_what_is_not_needed_is_not_asked_for(self) -> None:
         cap = replace(FIT, features=without("netem", "tbf", "multicast-routing"), uftpd=None)
-        assert doctor.requirements(cap, doctor.Needs(shaping=False, multicast_routing=False, uftp=False)) == []
+        assert requirements(cap, Needs(shaping=False, multicast_routing=False, uftp=False)) == []
 
     def test_netem_is_asked_for_where_links_have_delay(self) -> None:
-        (problem,) = doctor.requirements(replace(FIT, features=without("netem")), doctor.Needs(netem=True))
+        (problem,) = requirements(replace(FIT, features=without("netem")), Needs(netem=True))
         assert problem.what == "netem: not in this kernel"
 
     def test_not_root_is_one_problem(self) -> None:
         cap = replace(FIT, root=False, features=dict.fromkeys(FEATURES, NOT_TRIED))
-        (problem,) = doctor.requirements(cap, doctor.Needs(netem=True))
+        (problem,) = requirements(cap, Needs(netem=True))
         assert problem.what == "root: you are not root"
         assert "sudo" in problem.hint
 
     def test_sizes_name_what_is_needed(self) -> None:
-        problems = doctor.requirements(FIT, doctor.Needs(memory=9 * GIB, shm=5 * GIB, disk=99 * GIB))
+        problems = requirements(FIT, Needs(memory=9 * GIB, shm=5 * GIB, disk=99 * GIB))
         assert [problem.what for problem in problems] == [
             "7 GiB memory available, 9 GiB needed",
             "4 GiB free in /dev/shm, 5 GiB needed",
@@ -201,13 +218,13 @@ class TestRequirements:
         assert "size=5120M" in problems[1].hint
 
     def test_a_daemon_that_the_package_lacks(self) -> None:
-        (problem,) = doctor.requirements(FIT, doctor.Needs(daemons=("zebra", "pathd")))
+        (problem,) = requirements(FIT, Needs(daemons=("zebra", "pathd")))
         assert problem.what == "FRR without pathd"
 
     def test_all_problems_come_at_once_with_status_3(self) -> None:
         cap = replace(FIT, mininet=None, uftp=None)
         with pytest.raises(MachineError) as caught:
-            doctor.require(cap, doctor.Needs())
+            require(cap, Needs())
         assert caught.value.exit_status == 3
         assert "Mininet: absent" in str(caught.value)
         assert "UFTP: absent" in str(caught.value)

@@ -57,12 +57,15 @@ class Needs:
     disk: int = 0
 
 
+ANY_LAB = Needs()
+
+
 def doctor_report(cap: Capabilities) -> list[Check]:
     """Every check, in the order in which to put them right."""
     return [*_kernel_checks(cap), *_program_checks(cap), *_size_checks(cap)]
 
 
-def requirements(cap: Capabilities, needs: Needs) -> list[Problem]:
+def requirements(cap: Capabilities, needs: Needs = ANY_LAB) -> list[Problem]:
     """What stands between this machine and `needs`; empty if nothing does."""
     wanted = {"root", "namespaces", "sysctl", "links", "mount point /", "FRR", "Mininet", "iproute2"}
     optional = {
@@ -85,7 +88,7 @@ def requirements(cap: Capabilities, needs: Needs) -> list[Problem]:
     return problems + list(_too_small(cap, needs))
 
 
-def require(cap: Capabilities, needs: Needs) -> None:
+def require(cap: Capabilities, needs: Needs = ANY_LAB) -> None:
     """Raises MachineError with everything that `requirements` finds."""
     problems = requirements(cap, needs)
     if len(problems) == 1:
@@ -93,25 +96,6 @@ def require(cap: Capabilities, needs: Needs) -> None:
     if problems:
         lines = "\n".join(f"  {problem}".replace("\n    ", "\n      ") for problem in problems)
         raise MachineError(f"this machine cannot do it yet:\n{lines}", "see also: testbed doctor")
-
-
-def report_text(checks: Sequence[Check]) -> str:
-    """The report as a table for people: a mark, the name, what was found, and the remedy below it."""
-    marks: dict[Status, str] = {"ok": "ok", "warn": "warn", "missing": "MISSING"}
-    width = max(len(check.name) for check in checks)
-    lines = []
-    for check in checks:
-        lines.append(f"{marks[check.status]:7}  {check.name:{width}}  {check.found}")
-        if check.remedy:
-            lines.append(f"{'':7}  {'':{width}}  -> {check.remedy}")
-    missing = sum(check.status == "missing" for check in checks)
-    warned = sum(check.status == "warn" for check in checks)
-    lines.append("")
-    if missing:
-        lines.append(f"No lab can run here yet: {missing} missing.")
-    else:
-        lines.append("Labs can run here" + (f", some scenarios may not (warnings: {warned})." if warned else "."))
-    return "\n".join(lines)
 
 
 # -- the checks ----------------------------------------------------------------------------------------------------
