@@ -112,7 +112,8 @@ def _kernel_checks(cap: Capabilities) -> Iterator[Check]:
         cap,
         "netem",
         "netem",
-        "modprobe sch_netem (Debian: apt-get install linux-image-amd64); only topologies with delay or loss need it",
+        "modprobe sch_netem, or boot a kernel that has it (Debian: apt-get install linux-image-amd64), "
+        "or leave delay and loss out: --without-impairments",
         "warn",
     )
     name: Feature = "pim-register" if cap.can("multicast-routing") else "multicast-routing"

@@ -63,9 +63,9 @@ class TestMake:
 
 
 class TestAsRoot:
-    def as_root(self, folder: Path, uid: int) -> subprocess.CompletedProcess[str]:
+    def as_root(self, folder: Path, uid: int, **variables: str) -> subprocess.CompletedProcess[str]:
         program(folder, "id", f"echo {uid}")
-        return run("/bin/bash", ROOT / "scripts/as-root", "/bin/echo", "a  b", PATH=str(folder))
+        return run("/bin/bash", ROOT / "scripts/as-root", "/bin/echo", "a  b", PATH=str(folder), **variables)
 
     def test_root_runs_the_command_as_it_is(self, tmp_path: Path) -> None:
         assert self.as_root(tmp_path, 0).stdout == "a  b\n"
@@ -73,6 +73,11 @@ class TestAsRoot:
     def test_others_go_through_sudo(self, tmp_path: Path) -> None:
         program(tmp_path, "sudo", 'echo "sudo: $*"')
         assert self.as_root(tmp_path, 1000).stdout == "sudo: /bin/echo a  b\n"
+
+    def test_sudo_keeps_the_deadlines_scale(self, tmp_path: Path) -> None:
+        program(tmp_path, "sudo", 'echo "sudo: $*"')
+        done = self.as_root(tmp_path, 1000, TESTBED_DEADLINE_SCALE="3")
+        assert done.stdout == "sudo: env TESTBED_DEADLINE_SCALE=3 /bin/echo a  b\n"
 
     def test_without_sudo_it_says_what_to_do(self, tmp_path: Path) -> None:
         done = self.as_root(tmp_path, 1000)
