@@ -1,0 +1,222 @@
+"""What a well-formed scenario may still get wrong: against its topology, against itself, against what exists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import networkx as nx
+
+from testbed.errors import Problem
+from testbed.spec.check_topology import core_graph
+from testbed.spec.document import Document, Finding, Path
+from testbed.spec.limits import ENCAPSULATION_ROOM, MAX_TIME, MIN_PROBE_INTERVAL, PROBE_OVERHEAD, UFTP_OVERHEAD
+from testbed.spec.names import find_link, generated_hosts, link_aliases, link_names
+from testbed.spec.scenario import Fault, Scenario, Sync
+from testbed.spec.suggest import did_you_mean
+from testbed.spec.topology import Repository, Site, Topology
+from testbed.units import format_duration, format_rate
+
+
+@dataclass(frozen=True)
+class Known:
+    """The names that exist on the floors above: schemes, transports, fault actions."""
+
+    schemes: Collection[str]
+    transports: Collection[str]
+    actions: Collection[str] = frozenset({"cut"})
+
+
+def check_scenario(
+    scenario: Scenario,
+    *,
+    schemes: Collection[str],
+    transports: Collection[str],
+    actions: Collection[str] = frozenset({"cut"}),
+) -> list[Problem]:
+    """Every problem of a scenario that no file stands behind. `load_scenario(known=...)` finds the same, with lines."""
+    return Document(None).problems(scenario_findings(scenario, Known(schemes, transports, actions)))
+
+
+def scenario_findings(scenario: Scenario, known: Known | None, *, topology: bool = True) -> list[Finding]:
+    """Every problem. `known` None: names from the floors above are not asked about. `topology` False: it is
+    in error itself, so nothing is asked that depends on it."""
+    found = [*_names(scenario, known), *_syncs(scenario), *_times(scenario), *_probe(scenario)]
+    if topology:
+        found += [*_destinations(scenario), *_targets(scenario), *_packets(scenario), *_rate(scenario)]
+    return found
+
+
+def ideal_tree(topology: Topology, sites: Collection[str]) -> tuple[str, ...]:
+    """Names of the links on the shortest paths (by IGP cost) from the repository to `sites`, in topology order.
+
+    Unreachable sites are left out; () without a repository."""
+    source = next((n for n, node in topology.nodes.items() if isinstance(node, Repository)), None)
+    if source is None:
+        return ()
+    graph = core_graph(topology)
+    used: set[str] = set()
+    paths = nx.single_source_dijkstra_path(graph, source, weight="cost")
+    for site in sites:
+        for a, b in nx.utils.pairwise(paths.get(site, [])):
+            used.add(min(graph[a][b], key=lambda name: (graph[a][b][name]["cost"], name)))
+    return tuple(name for name in link_names(topology) if name in used)
+
+
+def sites_of(topology: Topology, sync: Sync) -> tuple[str, ...]:
+    """The sites that a sync goes to, in topology order for `all`."""
+    if sync.to == "all":
+        return tuple(n for n, node in topology.nodes.items() if isinstance(node, Site))
+    return tuple(sync.to)
+
+
+def _unknown(path: Path, what: str, name: str, known: Collection[str]) -> Iterator[Finding]:
+    if name not in known:
+        yield Finding(path, f"there is no {what} {name!r}", did_you_mean(name, sorted(known), f"{what}s"))
+
+
+def _names(scenario: Scenario, known: Known | None) -> Iterator[Finding]:
+    if known is not None:
+        for index, scheme in enumerate(scenario.schemes):
+            yield from _unknown(("schemes", index), "scheme", scheme.name, known.schemes)
+        yield from _unknown(("transport", "name"), "transport", scenario.transport.name, known.transports)
+        for index, fault in enumerate(scenario.timeline):
+            yield from _unknown(("timeline", index, "action"), "fault action", fault.action, known.actions)
+    seen: set[str] = set()
+    for index, scheme in enumerate(scenario.schemes):
+        if str(scheme) in seen:
+            yield Finding(("schemes", index), f"scheme {scheme} is listed twice", "use repetitions to run it again")
+        seen.add(str(scheme))
+
+
+def _syncs(scenario: Scenario) -> Iterator[Finding]:
+    first: dict[str, int] = {}
+    for index, sync in enumerate(scenario.syncs):
+        at = ("syncs", index)
+        if sync.name in first:
+            what = f"sync name {sync.name} is taken by syncs[{first[sync.name]}]"
+            yield Finding((*at, "name"), what, "give each sync its own name")
+        first.setdefault(sync.name, index)
+        if not sync.to:
+            yield Finding((*at, "to"), f"sync {sync.name} goes to no site", "write to: all, or name sites")
+        for place, site in enumerate(sync.to if sync.to != "all" else ()):
+            if site in sync.to[:place]:
+                yield Finding((*at, "to", place), f"sync {sync.name} names {site} twice", "keep one of them")
+
+
+def _destinations(scenario: Scenario) -> Iterator[Finding]:
+    nodes = scenario.topology.nodes
+    known = [name for name, node in nodes.items() if isinstance(node, Site)]
+    for index, sync in enumerate(scenario.syncs):
+        for place, name in enumerate(sync.to if sync.to != "all" else ()):
+            if name not in known:
+                at = ("syncs", index, "to", place)
+                what = f"sync {sync.name} goes to {name}, which is no site of topology {scenario.topology.name}"
+                if name in nodes:
+                    what = f"sync {sync.name} goes to {name}, which is a {nodes[name].kind}, no site"
+                yield Finding(at, what, did_you_mean(name, known, "sites"))
+        if sync.deliver_to == "servers":
+            sites = {name: nodes.get(name) for name in sites_of(scenario.topology, sync)}
+            bare = [name for name, site in sites.items() if isinstance(site, Site) and not site.servers]
+            if bare:
+                have = "has" if len(bare) == 1 else "have"
+                what = f"sync {sync.name} delivers to servers, and {', '.join(bare)} {have} none"
+                hint = "set servers: N at these sites in the topology, or deliver_to: storage"
+                yield Finding(("syncs", index, "deliver_to"), what, hint)
+
+
+def _times(scenario: Scenario) -> Iterator[Finding]:
+    times: list[tuple[Path, float | None]] = [
+        (("transport", "patience"), scenario.transport.patience),
+        (("probe", "settle"), scenario.probe.settle),
+        (("probe", "interval"), scenario.probe.interval),
+    ]
+    times += [(("syncs", i, "start"), sync.start) for i, sync in enumerate(scenario.syncs)]
+    for index, fault in enumerate(scenario.timeline):
+        times += [(("timeline", index, "at"), fault.at), (("timeline", index, "duration"), fault.duration)]
+        if fault.duration == 0:
+            hint = "say how long it lasts; leave duration out for a fault that is never undone"
+            yield Finding(("timeline", index, "duration"), "a fault that lasts 0 s changes nothing", hint)
+    for path, seconds in times:
+        if seconds is not None and not seconds <= MAX_TIME:
+            length = format_duration(seconds) if math.isfinite(seconds) else "without end"
+            what = f"{path[-1]} is {length}; the most is {format_duration(MAX_TIME)}"
+            yield Finding(path, what, "a number without a unit is seconds")
+    longest = max((f.duration for f in scenario.timeline if f.duration is not None), default=0.0)
+    patience = scenario.transport.patience
+    if patience <= longest <= MAX_TIME:
+        what = f"a patience of {format_duration(patience)} is no longer than a fault of {format_duration(longest)}"
+        hint = "a site that is silent that long is given up: set transport.patience well above every fault's duration"
+        yield Finding(("transport", "patience"), what, hint)
+
+
+def _targets(scenario: Scenario) -> Iterator[Finding]:
+    topology = scenario.topology
+    hosts = generated_hosts(topology)
+    last: dict[str, tuple[int, Fault]] = {}
+    for index, fault in sorted(enumerate(scenario.timeline), key=lambda item: item[1].at):
+        at = ("timeline", index)
+        if fault.target.link is None:
+            continue
+        found = find_link(topology, fault.target.link)
+        if found is None:
+            what = f"there is no link {fault.target.link!r} in topology {topology.name}"
+            hint = did_you_mean(fault.target.link, link_aliases(topology), "links")
+            if any(fault.target.link.endswith(f"-{host}") or fault.target.link == host for host in hosts):
+                hint = "links between a router and its own hosts are no targets; name a link of the topology"
+            yield Finding((*at, "target", "link"), what, hint)
+            continue
+        before = last.get(found[0])
+        if before is not None and (before[1].duration is None or before[1].at + before[1].duration >= fault.at):
+            what = f"link {found[0]} is hit at {format_duration(fault.at)} while timeline[{before[0]}] still lasts"
+            yield Finding((*at, "at"), what, "let the first fault end before the next one starts")
+        last[found[0]] = (index, fault)
+
+
+def _mtu(topology: Topology) -> tuple[int, str]:
+    """The smallest MTU and the link that has it."""
+    default = topology.defaults.link.mtu
+    mtus = [link.mtu if link.mtu is not None else default for link in topology.links]
+    return min(zip(mtus, link_names(topology), strict=True), key=lambda item: item[0], default=(default, "(none)"))
+
+
+def _packets(scenario: Scenario) -> Iterator[Finding]:
+    mtu, link = _mtu(scenario.topology)
+    most = mtu - UFTP_OVERHEAD - ENCAPSULATION_ROOM
+    if scenario.transport.block is not None and scenario.transport.block > most:
+        what = f"a block of {scenario.transport.block} bytes is too big for the MTU {mtu} of link {link}"
+        room = f"{UFTP_OVERHEAD} bytes of headers and {ENCAPSULATION_ROOM} for a scheme's own come on top"
+        hint = f"{most} at most: {room}"
+        yield Finding(("transport", "block"), what, hint)
+    most = mtu - PROBE_OVERHEAD - ENCAPSULATION_ROOM
+    if scenario.probe.size > most:
+        what = f"a probe of {scenario.probe.size} bytes is too big for the MTU {mtu} of link {link}"
+        yield Finding(("probe", "size"), what, f"{most} at most")
+
+
+def _rate(scenario: Scenario) -> Iterator[Finding]:
+    topology, asked = scenario.topology, scenario.transport.rate
+    if asked is None:
+        return
+    sites = [site for sync in scenario.syncs for site in sites_of(topology, sync)]
+    on_the_way = set(ideal_tree(topology, sites))
+    default = topology.defaults.link.rate
+    rates = [
+        (rate, name)
+        for link, name in zip(topology.links, link_names(topology), strict=True)
+        if name in on_the_way and (rate := link.rate if link.rate is not None else default) is not None
+    ]
+    narrowest = min(rates, default=None)
+    if narrowest is not None and asked > narrowest[0]:
+        what = f"a rate of {format_rate(asked)} is above link {narrowest[1]} on the way, {format_rate(narrowest[0])}"
+        hint = "lower it, or leave it out: utilisation then follows the narrowest link"
+        yield Finding(("transport", "rate"), what, hint)
+
+
+def _probe(scenario: Scenario) -> Iterator[Finding]:
+    interval = scenario.probe.interval
+    if 0 < interval < MIN_PROBE_INTERVAL:
+        what = f"a probe every {format_duration(interval)} is more than this machine can time"
+        hint = f"{format_duration(MIN_PROBE_INTERVAL)} is the least; 0 for no probes"
+        yield Finding(("probe", "interval"), what, hint)
