@@ -3,14 +3,14 @@
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
+# Tests share nothing, so any number of processes will do.
+WORKERS ?= auto
 # What a run below makes of its own `make` or reads from its environment must not depend on how we were called.
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES ARGS QUICK WORKERS
 
 # Works from any directory (make -f .../Makefile) and with blanks in the path, where make's own functions do not.
 ROOT := $(or $(shell cd "$$(dirname "$$(sed 's/^ *//' <<<'$(MAKEFILE_LIST)')")" && pwd),$(CURDIR))
 IN := cd "$(ROOT)" &&
-# Tests share nothing, so any number of processes will do.
-WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help testbed test check lint bench golden deps clean
