@@ -16,7 +16,7 @@ IN := cd "$(ROOT)" &&
 .PHONY: help testbed test check lint bench golden deps clean
 
 help: ## Show this
-	@$(IN) sed -n 's/^\([a-z]*\):.*## /  make \1@/p' Makefile | column -t -s @
+	@$(IN) awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo '  ARGS="..." is passed on to testbed, pytest and the benchmarks; QUICK=1 shortens make bench.'
 
 testbed: deps ## Deliver a 2 GiB model to 8 clouds over PIM through a link failure (scenarios/quickstart.yaml)
