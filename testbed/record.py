@@ -10,7 +10,7 @@ Layout of a bundle:
     events.jsonl           one Event a line, every run, one clock
     runs.json              a list of Run
     report.html            made from the above
-    runs/<scheme>-<rep>/   frr/<node>/*.conf, log/<node>/*, delivery/<sync>-<host>.json, probes/<host>.csv, tree/*.json
+    runs/<scheme>-<rep>/   frr/<node>/*.conf, log/<node>/*, delivery/<sync>-<host>.json, probes/<sync>-<host>.npz, tree/*.json
 """
 
 from __future__ import annotations
@@ -98,8 +98,9 @@ class Run:
 class Event:
     """Something that happened, stamped on CLOCK_MONOTONIC.
 
-    `kind`: phase, sync-start, fault, fault-restored, link-down, link-up, route, mroute, neighbour, outage-start,
-    outage-end, first-byte, delivered, log. `run` is `<scheme>-<repetition>`; `node` is "" where none applies.
+    `kind`: phase, sync-start, fault, fault-restored, link-down, link-up, route, mroute, neighbour, overrun,
+    first-probe, silent and heard-again (as seen live), outage-start and outage-end (from the records, afterwards),
+    first-byte, delivered, log. `run` is `<scheme>-<repetition>`; `node` is "" where none applies.
     """
 
     t: float

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from testbed.bundle import read_bundles
 from testbed.commands.common import Commands, json_flag
-from testbed.report.html import write_report
-from testbed.report.summary import summary_json
 from testbed.terminal import say_json, stdout
 
 
@@ -21,6 +19,9 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from testbed.report.html import write_report  # brings matplotlib, which other commands need not wait for
+    from testbed.report.summary import summary_json
+
     bundles = read_bundles(options.bundles)
     path = write_report(options.bundles, options.out)
     if options.json:

@@ -12,16 +12,7 @@ from typing import Any
 from testbed.bundle import read_bundle
 from testbed.commands.common import Commands, json_flag, require_machine
 from testbed.errors import Interrupted, RequestError
-from testbed.report.html import write_report
-from testbed.report.summary import summary_json
-from testbed.report.terminal import summary_table
-from testbed.run.faults import ACTIONS
-from testbed.run.runner import run_scenario
-from testbed.schemes import SCHEMES, make_scheme
-from testbed.spec.check_scenario import Known
-from testbed.spec.load import Overrides, load_scenario
 from testbed.terminal import LiveObserver, say_json, stderr, stdout
-from testbed.transfer.registry import TRANSPORTS
 
 
 def add(commands: Commands) -> None:
@@ -50,6 +41,17 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    # Here and not above: the other commands need not wait for the libraries of this one.
+    from testbed.report.html import write_report
+    from testbed.report.summary import summary_json
+    from testbed.report.terminal import summary_table
+    from testbed.run.faults import ACTIONS
+    from testbed.run.runner import run_scenario
+    from testbed.schemes import SCHEMES
+    from testbed.spec.check_scenario import Known
+    from testbed.spec.load import Overrides, load_scenario
+    from testbed.transfer.registry import TRANSPORTS
+
     scenario = load_scenario(
         options.scenario,
         overrides=Overrides(
@@ -69,9 +71,7 @@ def run(options: argparse.Namespace) -> int:
     interrupted: Interrupted | None = None
     with LiveObserver() as observer:
         try:
-            run_scenario(
-                scenario, out, observer, impaired=not options.without_impairments, keep=options.keep
-            )
+            run_scenario(scenario, out, observer, impaired=not options.without_impairments, keep=options.keep)
         except (Interrupted, KeyboardInterrupt) as error:
             interrupted = error if isinstance(error, Interrupted) else Interrupted("interrupted")
     report = write_report([out])
@@ -88,6 +88,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_options(choices: Any) -> None:
+    from testbed.schemes import make_scheme
+
     problems = []
     for choice in choices:
         try:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from testbed.commands.common import Commands, json_flag
 from testbed.errors import Problem, RequestError
-from testbed.spec.draw import draw_topology
 from testbed.spec.dump import dump_topology
 from testbed.spec.foreign import import_topology
 from testbed.spec.load import load_scenario, load_topology
@@ -37,6 +36,8 @@ def add(commands: Commands) -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
+    from testbed.spec.draw import draw_topology
+
     topology = load_topology(options.topology)
     drawing = draw_topology(topology)
     if str(options.out) == "-":

@@ -43,7 +43,12 @@ def _up(options: argparse.Namespace) -> int:
     argv += ["--lab", options.lab] if options.lab else []
     argv += ["--without-impairments"] if options.without_impairments else []
     keeper = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
     )
     try:
         lab = _wait_until_up(keeper)

@@ -100,7 +100,7 @@ class Stream:
         sent_ns, received_ns = header["sent_ns"][ours].astype(np.int64), received_ns[ours]
         self._parts.append((seq, sent_ns, received_ns))
         if not self.received:
-            yield received_ns[0] / 1e9, "first-probe", {"seq": int(seq[0])}
+            yield received_ns[0] / 1e9, "first-probe", {"sync": self.name, "seq": int(seq[0])}
             self._last_seq, self._last_ns = int(seq[0]), int(received_ns[0])
         self.received += len(seq)
         before_seq = np.concatenate(([self._last_seq], seq[:-1]))

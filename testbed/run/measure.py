@@ -42,7 +42,6 @@ class Instruments:
         self._lab, self._streams, self._probe, self._folder = lab, streams, probe, folder / "probes"
         self._emit, self._run = emit, run
         self._logs = lab.folder("programs")
-        self._first: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._monitor: Program | None = None
         self._collector: Program | None = None
@@ -80,8 +79,8 @@ class Instruments:
 
         def missing() -> str:
             with self._lock:
-                hosts = {event.node for event in self.events if event.kind == "first-probe"}
-            return ", ".join(sorted({host for _, host in wanted} - hosts))
+                heard = {(e.detail["sync"], e.node) for e in self.events if e.kind == "first-probe"}
+            return ", ".join(sorted(host for _, host in wanted - heard))
 
         return until(missing, JOIN_DEADLINE, "the first probe at every destination")
 
@@ -106,7 +105,7 @@ class Instruments:
             udp_drops={host: count - self._udp_before.get(host, 0) for host, count in now.items()},
             links=links,
             faulted=faulted,
-            sender=next(iter(self.sender_summaries.values()), {}),
+            sender=max(self.sender_summaries.values(), key=lambda s: s.get("late_p99_ms", 0.0), default={}),
             collector=self.collector_summary,
             requested_rate=requested,
             achieved_rate=achieved,
