@@ -22,12 +22,11 @@ _DURATION = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 6
 
 def _parse(text: str, table: dict[str, int] | dict[str, float], what: str, example: str) -> float:
     match = _NUMBER.fullmatch(text)
-    if match and (factor := table.get(match[2].lower())) is not None:
+    if match and (factor := table.get(match[2].lower())) is not None and math.isfinite(float(match[1])):
         # In decimal, so that 1.643ms is the same number as 0.001643.
-        if math.isfinite(float(match[1])):
-            value = float(Decimal(match[1]) * Decimal(str(factor)))
-            if math.isfinite(value):
-                return value
+        value = float(Decimal(match[1]) * Decimal(str(factor)))
+        if math.isfinite(value):
+            return value
     raise ValueError(f"{text!r} is not a {what}; write for example {example}")
 
 
