@@ -1,0 +1,82 @@
+"""How deep a link's queue and how big its token bucket must be for the rate that was asked for.
+
+A token bucket filter (TBF) gives the rate it was told only if two sizes fit the link:
+
+burst   The bucket. A qdisc that has run out of tokens is woken by a timer, and wakes late: up to a tick of the
+        kernel when the CPU is shared with the routers of the whole lab. What does not fit into the bucket until
+        then is lost to the rate. It must also hold the biggest buffer that the stack hands over in one piece
+        (64 KiB of segments under GSO), else TBF cuts each of those in software.
+queue   What waits for tokens. Too short, and a sender's own burst, or a sender that was not scheduled for some
+        milliseconds and catches up, is dropped at a link it does not overload; no longer than needed, for it is
+        also what a probe waits behind.
+
+Tried: a bucket of 3 kB ("1 Gb/s" of munet) passes 0.3 Mb/s; 256 kB with a queue of 4 MB at 1 Gb/s passes 957 Mb/s.
+"""
+
+from __future__ import annotations
+
+import math
+
+from testbed.plan.types import Shape
+from testbed.spec.topology import Link, LinkDefaults
+
+# A frame is its MTU and an Ethernet header; TBF counts both.
+ETHERNET_HEADER = 14
+# The biggest buffer under GSO, with its headers (linux: GSO_LEGACY_MAX_SIZE).
+LARGEST_BUFFER = 64 * 1024 + 256
+# How late a qdisc's timer may be served, in s: one tick of Debian's kernels (CONFIG_HZ=250).
+TIMER_SLACK = 0.004
+# How long a sender may catch up for after it was not scheduled, in s.
+SENDER_SLACK = 0.030
+# Frames that fit into any queue, so that slow links take a burst of routing packets and a sender's batch.
+LEAST_FRAMES = 64
+# netem holds what is on the way, and counts it in packets: room for packets as small as this, in bytes.
+SMALL_PACKET = 256
+# What stands for the rate of an unshaped link when packets on the way are counted: more than a veth pair passes.
+UNSHAPED_RATE = 10 * 10**9
+
+
+def frame(mtu: int) -> int:
+    """Bytes of the longest frame on a link."""
+    return mtu + ETHERNET_HEADER
+
+
+def burst_for(rate: int, mtu: int) -> int:
+    """Bytes of a TBF's bucket for a rate in bit/s."""
+    return max(math.ceil(rate * TIMER_SLACK / 8), LARGEST_BUFFER, 2 * frame(mtu))
+
+
+def queue_for(rate: int, delay: float, mtu: int) -> int:
+    """Bytes that may wait for a rate in bit/s.
+
+    The longest of: what the sender catches up with; the link's own round trip (the window of a TCP that this
+    link alone delays); some frames. Never less than the bucket, so that a whole burst can wait for the next.
+    """
+    catching_up = math.ceil(rate * SENDER_SLACK / 8)
+    round_trip = math.ceil(rate * 2 * delay / 8)
+    return max(catching_up, round_trip, LEAST_FRAMES * frame(mtu), burst_for(rate, mtu))
+
+
+def netem_limit(shape: Shape) -> int:
+    """Packets that netem must be able to hold so that it drops none by itself: all that are on the way, small
+    ones, and the queue. (Its default of 1000 is full at 500 Mb/s, 9000 byte packets and 144 ms; with small
+    packets long before.)"""
+    on_the_way = (shape.rate or UNSHAPED_RATE) * (shape.delay + shape.jitter) / 8
+    return max(1000, math.ceil((on_the_way + shape.queue) / SMALL_PACKET))
+
+
+def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
+    """The shape of each direction of a link. An unshaped link has neither queue nor bucket: both are 0."""
+    rate = defaults.rate if link.rate is None else link.rate
+    delay = defaults.delay if link.delay is None else link.delay
+    jitter = defaults.jitter if link.jitter is None else link.jitter
+    loss = defaults.loss if link.loss is None else link.loss
+    asked_queue = defaults.queue if link.queue is None else link.queue
+    if rate is None:
+        return Shape(None, delay, jitter, loss, queue=asked_queue or 0, burst=0)
+    queue = queue_for(rate, delay, mtu) if asked_queue is None else asked_queue
+    return Shape(rate, delay, jitter, loss, queue, burst_for(rate, mtu))
+
+
+# The link between an edge router and its own host: as fast as the machine.
+LAN = Shape(rate=None, delay=0.0, jitter=0.0, loss=0.0, queue=0, burst=0)

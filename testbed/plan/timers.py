@@ -1,0 +1,142 @@
+"""Named sets of protocol timers: `fast`, `default`, `rfc`. Every result names the one it was made with.
+
+Sources
+    FRR      the daemons' own defaults, as `show ip ospf`, `show ip pim interface detail` and
+             `show bfd peers` print them (the same in FRR 8.4 and 10.3)
+    RFC 2328 OSPFv2: appendix B (MinLSInterval, MinLSArrival), appendix C.3 (HelloInterval 10 s on a LAN,
+             RouterDeadInterval 4 x hello, RxmtInterval 5 s)
+    RFC 8405 SPF back-off: INITIAL 50 ms, SHORT 200 ms, LONG 5000 ms (RFC 2328 has no SPF delay)
+    RFC 7761 PIM-SM: section 4.11 (hello 30 s, holdtime 3.5 times that, t_periodic 60 s)
+    RFC 3376 IGMPv3: section 8 (query interval 125 s, query response 10 s, last member query 1 s, twice)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from testbed.errors import Problem, RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class OspfTimers:
+    """Hello, dead and retransmit interval in s; the SPF's (initial, hold, longest) delay and the LSAs' in ms."""
+
+    hello: int
+    dead: int
+    retransmit: int
+    spf_delay: int
+    spf_hold: int
+    spf_max: int
+    lsa_interval: int
+    lsa_min_arrival: int
+
+
+@dataclass(frozen=True, slots=True)
+class BfdTimers:
+    """A control packet every `interval` ms; `multiplier` of them missing mean that the neighbour is gone."""
+
+    interval: int
+    multiplier: int
+
+    @property
+    def detection(self) -> float:
+        """How long a silent neighbour goes unnoticed, in seconds (RFC 5880 6.8.4)."""
+        return self.interval * self.multiplier / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PimTimers:
+    """Seconds. A Join is not acknowledged: `join_prune` is how long a lost one goes unrepaired.
+
+    The triggered hello that answers a new neighbour has no knob in FRR: it is sent within a millisecond where
+    RFC 7761 4.3.1 asks for a random delay of up to 5 s.
+    """
+
+    hello: int
+    hold: int
+    join_prune: int
+
+
+@dataclass(frozen=True, slots=True)
+class IgmpTimers:
+    """Query interval in s, response times in tenths of a second, as IGMPv3 carries them."""
+
+    query_interval: int
+    query_response_ds: int
+    last_member_interval_ds: int
+    last_member_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """One profile. `bfd` None: neighbours are watched by hellos alone."""
+
+    name: str
+    ospf: OspfTimers
+    bfd: BfdTimers | None
+    pim: PimTimers
+    igmp: IgmpTimers
+
+    @property
+    def cold_start(self) -> float:
+        """Seconds in which OSPF is up after the last daemon started, if nothing is wrong: two hellos to meet,
+        then one of each delay. (Seen: a little over one hello with `fast`, two hellos with the others.)
+        """
+        delays = self.ospf.lsa_interval + self.ospf.lsa_min_arrival + self.ospf.spf_max
+        return 2 * self.ospf.hello + self.ospf.retransmit + delays / 1000
+
+
+# As quick as FRR's knobs allow while 20 routers on two cores keep their neighbours. The throttles are off because
+# the lab's failures are few and scripted: there is no storm to hold back. Retransmissions come after one second,
+# FRR's least, because a single LSA lost on a link that is going down would otherwise cost five.
+FAST = Timers(
+    name="fast",
+    ospf=OspfTimers(
+        hello=1, dead=4, retransmit=1, spf_delay=0, spf_hold=50, spf_max=500, lsa_interval=0, lsa_min_arrival=0
+    ),
+    bfd=BfdTimers(interval=50, multiplier=3),
+    pim=PimTimers(hello=1, hold=4, join_prune=5),
+    igmp=IgmpTimers(query_interval=5, query_response_ds=10, last_member_interval_ds=5, last_member_count=2),
+)
+
+# What an operator gets who configures FRR and turns BFD on: FRR's defaults throughout.
+DEFAULT = Timers(
+    name="default",
+    ospf=OspfTimers(
+        hello=10, dead=40, retransmit=5, spf_delay=0, spf_hold=50, spf_max=5000, lsa_interval=5000, lsa_min_arrival=1000
+    ),
+    bfd=BfdTimers(interval=300, multiplier=3),
+    pim=PimTimers(hello=30, hold=105, join_prune=60),
+    igmp=IgmpTimers(query_interval=125, query_response_ds=100, last_member_interval_ds=10, last_member_count=2),
+)
+
+# The RFCs' values, and no BFD: none of these RFCs asks for it.
+RFC = Timers(
+    name="rfc",
+    ospf=OspfTimers(
+        hello=10,
+        dead=40,
+        retransmit=5,
+        spf_delay=50,
+        spf_hold=200,
+        spf_max=5000,
+        lsa_interval=5000,
+        lsa_min_arrival=1000,
+    ),
+    bfd=None,
+    pim=PimTimers(hello=30, hold=105, join_prune=60),
+    igmp=IgmpTimers(query_interval=125, query_response_ds=100, last_member_interval_ds=10, last_member_count=2),
+)
+
+PROFILES: Mapping[str, Timers] = MappingProxyType({t.name: t for t in (FAST, DEFAULT, RFC)})
+
+
+def profile(name: str) -> Timers:
+    """The profile of that name. Raises RequestError."""
+    try:
+        return PROFILES[name]
+    except KeyError:
+        hint = f"the profiles are {', '.join(PROFILES)}"
+        raise RequestError([Problem(f"no timer profile is called {name!r}", where="timers", hint=hint)]) from None
