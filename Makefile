@@ -44,5 +44,5 @@ deps: ## Install what is missing: Debian packages, then the virtual environment 
 
 clean: ## Remove caches and builds; .venv and results/ stay (leftover labs: .venv/bin/testbed clean)
 	@$(IN) junk=(build .mypy_cache .ruff_cache .pytest_cache .hypothesis); \
-	junk+=($$(find testbed tests bench -name __pycache__ -prune)); \
+	junk+=($$(find * -name __pycache__ -prune)); \
 	rm -rf "$${junk[@]}" 2>/dev/null || scripts/as-root rm -rf "$${junk[@]}"
