@@ -130,7 +130,7 @@ class _Places:
         free = [place for place in ranked if place != at] + [at]
         wanted = options.sites if options.sites is not None else min(8, max(len(free) - 1, 1))
         if options.attach is not None and options.sites not in (None, len(named)):
-            what = f"sites={options.sites}, but attach names {len(named)} places"
+            what = f"sites={options.sites}, but attach names {len(named)}"
             problems.append(Problem(what, hint="leave sites out, or write attach=degree"))
         elif options.attach is None and wanted > len(free):
             what = f"sites={wanted}, but {self.backbone.name} has {len(free)} places"

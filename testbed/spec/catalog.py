@@ -56,5 +56,8 @@ def display(path: Path) -> str:
 
 
 def _hint(name: str, kind: str) -> str:
-    hint = did_you_mean(name, ready_made(kind), "ready-made: give a path to a YAML file, or one of")
-    return f"{hint}; or a topohub:GROUP/NAME" if kind == "topology" and not hint.startswith("did") else hint
+    hint = did_you_mean(name, ready_made(kind), "ready-made")
+    if hint.startswith("did"):
+        return hint
+    others = "a YAML or GraphML file, or topohub:GROUP/NAME" if kind == "topology" else "a YAML file"
+    return f"{hint}; else give {others}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx as nx
 
@@ -59,7 +59,7 @@ def ideal_tree(topology: Topology, sites: Collection[str]) -> tuple[str, ...]:
     used: set[str] = set()
     paths = nx.single_source_dijkstra_path(graph, source, weight="cost")
     for site in sites:
-        for a, b in nx.utils.pairwise(paths.get(site, [])):
+        for a, b in pairwise(paths.get(site, [])):
             used.add(min(graph[a][b], key=lambda name: (graph[a][b][name]["cost"], name)))
     return tuple(name for name in link_names(topology) if name in used)
 
@@ -140,12 +140,12 @@ def _times(scenario: Scenario) -> Iterator[Finding]:
             yield Finding(("timeline", index, "duration"), "a fault that lasts 0 s changes nothing", hint)
     for path, seconds in times:
         if seconds is not None and not seconds <= MAX_TIME:
-            length = format_duration(seconds) if math.isfinite(seconds) else "without end"
-            what = f"{path[-1]} is {length}; the most is {format_duration(MAX_TIME)}"
+            what = f"{seconds:.15g} s is too long; {MAX_TIME / 3600:g} h is the most"
             yield Finding(path, what, "a number without a unit is seconds")
-    longest = max((f.duration for f in scenario.timeline if f.duration is not None), default=0.0)
+    lengths = [fault.duration for fault in scenario.timeline if fault.duration is not None]
+    longest = max((length for length in lengths if length <= MAX_TIME), default=0.0)
     patience = scenario.transport.patience
-    if patience <= longest <= MAX_TIME:
+    if patience <= longest:
         what = f"a patience of {format_duration(patience)} is no longer than a fault of {format_duration(longest)}"
         hint = "a site that is silent that long is given up: set transport.patience well above every fault's duration"
         yield Finding(("transport", "patience"), what, hint)

@@ -53,7 +53,8 @@ def show_path(path: Path) -> str:
     """`("links", 3, "rate")` -> `links[3].rate`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if type(part) is int else f".{part}"
+        word = str(part).lower() if isinstance(part, bool) else part
+        text += f"[{part}]" if type(part) is int else f".{word}"
     return text.removeprefix(".")
 
 
@@ -121,7 +122,8 @@ def _duplicates(root: yaml.Node) -> list[Finding]:
                 if name is not None and key.tag != _MERGE:
                     line = key.start_mark.line + 1
                     if name in first:
-                        what = f"{name!r} is given twice, on line {first[name]} and on line {line}"
+                        where = f"on line {first[name]}" + (f" and on line {line}" if line != first[name] else "")
+                        what = f"{name!r} is given twice, {where}"
                         found.append(Finding((*path, name), what, "keep one of them", line))
                     first.setdefault(name, line)
                 visit(value, (*path, name))

@@ -30,6 +30,20 @@ _TYPES = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
 }
+# What others call it.
+_SYNONYMS = {
+    "bandwidth": "rate",
+    "bw": "rate",
+    "capacity": "rate",
+    "speed": "rate",
+    "latency": "delay",
+    "metric": "cost",
+    "weight": "cost",
+    "type": "kind",
+    "role": "kind",
+    "faults": "timeline",
+    "repeat": "repetitions",
+}
 _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "greater_than_equal": ("at least", "ge"),
@@ -44,7 +58,18 @@ def explain(error: ValidationError, model: type[Spec], data: Any) -> list[Findin
     for detail in error.errors(include_url=False):
         tag = ("kind",) if detail["type"] == "union_tag_invalid" else ()
         by_place.setdefault(_place(detail["loc"] + tag, data), []).append(detail)
-    return [_finding(place, details, model) for place, details in by_place.items()]
+    return [
+        _finding(place, details, model)
+        for place, details in by_place.items()
+        if not (_may_follow(details) and any(len(p) > len(place) and p[: len(place)] == place for p in by_place))
+    ]
+
+
+def _may_follow(details: list[ErrorDetails]) -> bool:
+    """Whether it is only said because of something deeper: a list too short for its wrong items, say."""
+    return all(
+        d["type"] == "too_short" or (d["type"] == "literal_error" and isinstance(d["input"], list)) for d in details
+    )
 
 
 def _place(loc: tuple[int | str, ...], data: Any) -> Path:
@@ -52,8 +77,8 @@ def _place(loc: tuple[int | str, ...], data: Any) -> Path:
     path: list[Any] = []
     for n, part in enumerate(loc):
         if isinstance(data, dict):
-            # A key that is no text (`no` read as false) comes as text here.
-            key = part if part in data else next((k for k in data if type(k) is not str and str(k) == str(part)), part)
+            # The key itself: one that is no text (`no` read as false) comes as text or a number here.
+            key = next((k for k in data if k == part or str(k) == str(part)), part)
             if key in data:
                 path.append(key)
                 data = data[key]
@@ -84,7 +109,9 @@ def _words(place: Path, detail: ErrorDetails, model: type[Spec]) -> tuple[str, s
         return _bad_name(value)
     if kind == "extra_forbidden":
         known = _fields(model, detail["loc"][:-1])
-        return f"unknown key {place[-1]!r}", did_you_mean(place[-1], known, "known keys")
+        meant = _SYNONYMS.get(str(place[-1]).lower())
+        hint = f"it is called {meant} here" if meant in known else did_you_mean(place[-1], known, "known keys")
+        return f"unknown key {place[-1]!r}", hint
     if kind == "missing":
         return f"the key {str(detail['loc'][-1])!r} is missing", ""
     if kind == "value_error":
@@ -98,7 +125,7 @@ def _words(place: Path, detail: ErrorDetails, model: type[Spec]) -> tuple[str, s
     if kind == "union_tag_not_found":
         return "the key 'kind' is missing", "kind is one of repository, router, site, controller"
     if kind == "too_short":
-        return f"at least {context['min_length']} is needed here", ""
+        return f"this list needs at least {context['min_length']} entry", ""
     if kind in _BOUNDS:
         bound, key = _BOUNDS[kind]
         return f"{_show(value)} is out of range: it has to be {bound} {context[key]:g}", ""
