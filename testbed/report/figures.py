@@ -7,7 +7,7 @@ the model. Invalid, interrupted and unsupported runs are listed and never averag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -85,6 +85,17 @@ class RunFigures:
         return max(lengths, default=0.0) if self._probed else None
 
     @property
+    def beyond_igp_ms(self) -> float | None:
+        """From the IGP's last route change after a fault to the first probe, at the worst site; None if not known."""
+        found = []
+        for stage in self.run.stages:
+            probe, route = stage.get("first_probe_ms"), stage.get("route_ms")
+            restored = str(stage.get("fault", "")).startswith("restored")
+            if not restored and isinstance(probe, (int, float)) and isinstance(route, (int, float)):
+                found.append(probe - route)
+        return max(found, default=None)
+
+    @property
     def lost(self) -> int | None:
         return sum(s.probes_lost for s in self.run.sites) if self._probed else None
 
@@ -99,12 +110,16 @@ class RunFigures:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One scheme of one bundle: what a column of a comparison stands for."""
+    """One scheme of one bundle: what a column of a comparison stands for.
+
+    `hue` numbers the scheme: it has one colour all over a report, in every bundle.
+    """
 
     label: str
     bundle: int
     scheme: str
     runs: tuple[Run, ...]
+    hue: int = 0
 
     @property
     def measured(self) -> tuple[RunFigures, ...]:
@@ -186,6 +201,7 @@ def studies(bundles: Sequence[Bundle]) -> tuple[Study, ...]:
     problems: list[Problem] = []
     made: list[Study] = []
     names = [b.name for b in bundles]
+    hues = {scheme: hue for hue, scheme in enumerate(dict.fromkeys(r.scheme for b in bundles for r in b.runs))}
     for index, bundle in enumerate(bundles):
         try:
             scenario = Scenario.model_validate(bundle.scenario)
@@ -197,17 +213,24 @@ def studies(bundles: Sequence[Bundle]) -> tuple[Study, ...]:
             continue
         # Two results/ folders may hold bundles of one name.
         label = bundle.name if names.count(bundle.name) == 1 else str(bundle.path)
-        series = series_of(bundle.runs, index, f"{label} · " if len(bundles) > 1 else "")
+        series = tuple(replace(s, bundle=index, hue=hues[s.scheme]) for s in series_of(bundle.runs))
         made.append(Study(bundle, scenario, label, series))
     if problems:
         raise RequestError(problems)
     return tuple(made)
 
 
-def series_of(runs: Sequence[Run], bundle: int = 0, prefix: str = "") -> tuple[Series, ...]:
+def series_of(runs: Sequence[Run]) -> tuple[Series, ...]:
     """The runs by scheme, in the order in which the schemes first ran."""
     schemes = dict.fromkeys(r.scheme for r in runs)
-    return tuple(Series(prefix + s, bundle, s, tuple(r for r in runs if r.scheme == s)) for s in schemes)
+    return tuple(Series(s, 0, s, tuple(r for r in runs if r.scheme == s), hue) for hue, s in enumerate(schemes))
+
+
+def side_by_side(found: Sequence[Study]) -> tuple[Series, ...]:
+    """Every series of every bundle; where there are several bundles, labelled with theirs."""
+    if len(found) == 1:
+        return found[0].series
+    return tuple(replace(s, label=f"{study.label} · {s.scheme}") for study in found for s in study.series)
 
 
 def site_figures(runs: Sequence[Run]) -> tuple[SiteFigures, ...]:

@@ -45,7 +45,7 @@ def ratio(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
+    return f"{value * 100:.0f} %" if value >= 0.1 or value == 0 else f"{value * 100:.1f} %"
 
 
 def spread(summary: Summary, show: Format) -> str:

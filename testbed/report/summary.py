@@ -15,6 +15,7 @@ _FIGURES = {
     "slowest_delivery_s": "slowest_s",
     "slowest_goodput_bps": "slowest_goodput",
     "longest_outage_ms": "longest_outage_ms",
+    "beyond_igp_ms": "beyond_igp_ms",
     "interrupted_sites": "interrupted_sites",
     "probes_lost": "lost",
     "duplicates": "duplicates",
@@ -42,7 +43,7 @@ def summary_json(bundle: Bundle) -> dict[str, Any]:
         "schemes": {s.scheme: _scheme(s) for s in study.series},
         "runs": [_run(RunFigures(r)) for r in bundle.runs],
         "unfinished_runs": list(bundle.unfinished_runs),
-        "verdict": words.verdict([study]),
+        "verdict": words.verdict(study),
     }
     plained: dict[str, Any] = plain(data)
     return plained

@@ -21,11 +21,13 @@ def comparison(series: Sequence[Series], bundles: Sequence[str]) -> Table:
     """One column a scheme; with several bundles, the schemes of each bundle side by side."""
     columns = [Column(s.scheme, group=bundles[s.bundle] if len(bundles) > 1 else "") for s in series]
     lines: list[tuple[str, Callable[[Series], Cell]]] = [
-        ("Runs that count", lambda s: _runs_cell(s)),
-        ("Sites delivered", lambda s: _delivered_cell(s)),
-        ("Slowest site, delivery time", lambda s: fmt.cell(s.of("slowest_s"), fmt.seconds, len(s.measured))),
-        ("Slowest site, goodput", lambda s: fmt.cell(s.of("slowest_goodput"), fmt.rate, len(s.measured))),
+        ("Runs that count", _runs_cell),
+        ("Deliveries complete", _delivered_cell),
+        ("Slowest site", _slowest_cell),
+        ("… its delivery time", lambda s: fmt.cell(s.of("slowest_s"), fmt.seconds, len(s.measured))),
+        ("Lowest goodput of a site", lambda s: fmt.cell(s.of("slowest_goodput"), fmt.rate, len(s.measured))),
         ("Longest outage at any site", lambda s: fmt.cell(s.of("longest_outage_ms"), fmt.ms)),
+        ("… beyond the IGP's own repair", lambda s: fmt.cell(s.of("beyond_igp_ms"), fmt.ms)),
         ("Sites with an outage", lambda s: fmt.cell(s.of("interrupted_sites"), fmt.count)),
         ("Probes lost, all sites", lambda s: fmt.cell(s.of("lost"), fmt.count)),
         ("Duplicate probes, all sites", lambda s: fmt.cell(s.of("duplicates"), fmt.count)),
@@ -53,36 +55,19 @@ def _runs_cell(series: Series) -> Cell:
     return Cell(f"{n} of {of}", ", ".join(sorted(others)), "bad" if n < of else "")
 
 
+def _slowest_cell(series: Series) -> Cell:
+    names = list(dict.fromkeys(f.slowest.site for f in series.measured if f.slowest))
+    if not names:
+        return Cell(NONE, tone="muted")
+    return Cell(names[0]) if len(names) == 1 else Cell("varies", ", ".join(names) if len(names) < 4 else "")
+
+
 def _delivered_cell(series: Series) -> Cell:
     done = sum(f.delivered for f in series.measured)
     asked = sum(len(f.run.sites) for f in series.measured)
     if not asked:
         return Cell(NONE, tone="muted")
     return Cell(f"{done} of {asked}", tone="good" if done == asked else "bad")
-
-
-def schemes(series: Sequence[Series]) -> Table:
-    """One row a scheme: the end of `testbed run`."""
-    columns = ("Slowest site", "Delivery", "Goodput", "Longest outage", "All links", "Ideal tree", "Ratio")
-    rows = []
-    for s in series:
-        slowest = [f.slowest for f in s.measured if f.slowest]
-        names, runs = dict.fromkeys(x.site for x in slowest), _runs_cell(s)
-        who = next(iter(names)) if len(names) == 1 else "varies" if names else ""
-        rows.append(
-            (
-                Cell(s.label, f"{runs.text} runs" if len(s.runs) > 1 or not s.measured else "", runs.tone),
-                Cell(who or NONE, tone="" if who else "muted"),
-                fmt.cell(s.of("slowest_s"), fmt.seconds, len(s.measured)),
-                fmt.cell(s.of("slowest_goodput"), fmt.rate),
-                fmt.cell(s.of("longest_outage_ms"), fmt.ms),
-                fmt.cell(s.of("link_bytes"), fmt.size),
-                fmt.cell(s.of("ideal_bytes"), fmt.size),
-                fmt.cell(s.of("against_ideal"), fmt.ratio),
-            )
-        )
-    heads = (Column("Scheme", number=False), *(Column(c, number=c != "Slowest site") for c in columns))
-    return Table("Schemes", heads, tuple(rows), "runs.json: sites, links", _spread(series))
 
 
 def sites(series: Sequence[Series]) -> Table:

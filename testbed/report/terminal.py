@@ -19,7 +19,8 @@ def summary_table(runs: Sequence[Run], scenario: Scenario) -> RenderableType:
     if not runs:
         return Text("No run was finished.", style="bold red")
     series = series_of(runs)
-    parts: list[RenderableType] = [rich_table(tables.sites_brief(series)), rich_table(tables.schemes(series))]
+    shown = (tables.sites_brief(series), tables.comparison(series, [scenario.name]))
+    parts: list[RenderableType] = [rich_table(t) for t in shown]
     if not all(r.outcome == "passed" for r in runs):
         parts.append(rich_table(tables.troubles(series)))
     if any(counts(r) for r in runs):

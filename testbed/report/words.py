@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations
 from typing import Any
 
 from testbed.bundle import run_id
@@ -89,14 +89,14 @@ def _timeline(scenario: Scenario) -> str:
     return "; ".join(parts) + (f"; and {plural(more, 'more fault')}" if more > 0 else "")
 
 
-def verdict(studies: Sequence[Study]) -> list[str]:
+def verdict(study: Study) -> list[str]:
     """What came out, in a few plain sentences; nothing here is not in a table below."""
-    series = [s for study in studies for s in study.series]
-    usable = [s for s in series if s.measured]
+    usable = [s for s in study.series if s.measured]
     if not usable:
-        return ["No run gave numbers that count.", *_not_counted(studies)]
-    said = [_delivery(usable), _speed(usable, studies), _outages(usable), _bytes(usable), _evidence(usable)]
-    return [*filter(None, said), *_not_counted(studies)]
+        return ["No run gave numbers that count.", *_not_counted(study)]
+    rate = sending_rate(study.scenario)
+    said = [_delivery(usable), _speed(usable, rate), _outages(usable), _bytes(usable), _evidence(usable)]
+    return [*filter(None, said), *_not_counted(study)]
 
 
 def _delivery(series: Sequence[Series]) -> str:
@@ -115,12 +115,11 @@ def _delivery(series: Sequence[Series]) -> str:
     return f"Not every site received the whole model: {'; '.join(incomplete)}."
 
 
-def _speed(series: Sequence[Series], studies: Sequence[Study]) -> str:
+def _speed(series: Sequence[Series], rate: float | None) -> str:
     parts = []
     for s in series:
         time, speed = s.of("slowest_s"), s.of("slowest_goodput")
         if time and speed:
-            rate = sending_rate(studies[s.bundle].scenario)
             share = f", {fmt.percent(speed.median / rate)} of the sending rate" if rate else ""
             parts.append(f"{fmt.seconds(time.median)} with {s.label} ({fmt.rate(speed.median)} of goodput{share})")
     return f"The slowest site had its copy after {listing(parts)}." if parts else ""
@@ -139,56 +138,63 @@ def _outages(series: Sequence[Series]) -> str:
                 parts.append(f"none with {s.label}")
     if not parts:
         return "No probes ran, so outages are unknown."
-    return f"The longest outage at any site: {listing(parts)}."
+    beyond = [f"{fmt.ms(x.median)} with {s.label}" for s in series if (x := s.of("beyond_igp_ms"))]
+    igp = f" Beyond the IGP's own repair that is {listing(beyond)}." if beyond else ""
+    return f"The longest outage at any site: {listing(parts)}.{igp}"
 
 
 def _bytes(series: Sequence[Series]) -> str:
-    parts = [f"{fmt.ratio(r.median)} with {s.label}" for s in series if (r := s.of("against_ideal"))]
-    return f"All links together carried, in bytes of the ideal tree, {listing(parts)}." if parts else ""
+    parts = [(fmt.ratio(r.median), s.label) for s in series if (r := s.of("against_ideal"))]
+    if not parts:
+        return ""
+    (ratio, label), *others = parts
+    said = [f"{ratio} the bytes of the ideal tree with {label}", *(f"{r} with {name}" for r, name in others)]
+    return f"All links together carried {listing(said)}."
 
 
 def _evidence(series: Sequence[Series]) -> str:
     """How much the numbers can bear: said of the comparison that readers will make first, the times."""
     least = min(len(s.measured) for s in series)
     if least < 6:
-        runs = "a single run" if least == 1 else f"{least} runs"
-        return (f"The smallest series has {runs} to a scheme: too few for a confidence interval, and a difference "
-                "between schemes may be chance. Repeat with --repeat 6 or more.")  # fmt: skip
+        runs = "With a single run of a scheme" if least == 1 else f"With only {least} runs of a scheme"
+        return (f"{runs} there is no confidence interval, and a difference between schemes may be chance: "
+                "repeat with --repeat 6 or more.")  # fmt: skip
     if len(series) == 1:
         return ""
     claims = []
     for figure, noun in (("slowest_s", "slowest site's delivery time"), ("longest_outage_ms", "longest outage")):
-        found = [x.ci for s in series if (x := s.of(figure)) and x.ci]
+        found = [(s.label, x.ci) for s in series if (x := s.of(figure)) and x.ci]
         if len(found) == len(series):
-            verb = "lie apart" if _disjoint(found) else "overlap"
-            claims.append(f"for the {noun} they {verb}")
-    return f"95 % confidence intervals of the medians: {listing(claims)}." if claims else ""
+            overlapping = [f"{a} and {b}" for (a, x), (b, y) in combinations(found, 2) if x[0] <= y[1] and y[0] <= x[1]]
+            if not overlapping:
+                claims.append(f"for the {noun} they lie apart")
+            elif len(series) == 2:
+                claims.append(f"for the {noun} they overlap")
+            else:
+                claims.append(f"for the {noun} those of {', '.join(overlapping)} overlap")
+    return f"95 % confidence intervals of the medians: {'; '.join(claims)}." if claims else ""
 
 
-def _disjoint(intervals: Sequence[tuple[float, float]]) -> bool:
-    return all(a[1] < b[0] for a, b in pairwise(sorted(intervals)))
-
-
-def _not_counted(studies: Sequence[Study]) -> list[str]:
-    """The runs and bundles that the figures leave out, each kind in a sentence."""
+def _not_counted(study: Study) -> list[str]:
+    """The runs that the figures leave out, each kind in a sentence."""
     said = []
-    for study in studies:
-        for outcome in ("invalid", "interrupted", "unsupported"):
-            runs = [r for r in study.bundle.runs if r.outcome == outcome]
-            if runs:
-                names = listing([run_id(r) for r in runs])
-                why = "; ".join(dict.fromkeys(r.reason for r in runs if r.reason))
-                why = f" ({why})" if why else ""
-                said.append(f"Not counted: {names}, {outcome}{why}; shown below, averaged nowhere.")
-        if study.bundle.unfinished_runs:
-            said.append(f"{listing(list(study.bundle.unfinished_runs))} began and left no result.")
+    for outcome in ("invalid", "interrupted", "unsupported"):
+        runs = [r for r in study.bundle.runs if r.outcome == outcome]
+        if runs:
+            names = listing([run_id(r) for r in runs])
+            why = "; ".join(dict.fromkeys(r.reason for r in runs if r.reason))
+            why = f" ({why})" if why else ""
+            said.append(f"Not counted: {names}, {outcome}{why}; shown below, averaged nowhere.")
+    if study.bundle.unfinished_runs:
+        said.append(f"{listing(list(study.bundle.unfinished_runs))} began and left no result.")
     return said
 
 
 _FLAGS = {
-    "ignore_impairments": "Delays and losses of the topology were NOT applied: this kernel has no netem. Every time in "
-    "this report is that of a network without them.",
+    "impairments_ignored": "Delays, jitter and losses that the topology asks for were NOT applied: every time in this "
+    "report is that of a network without them.",
 }
+_FLAGS["ignore_impairments"] = _FLAGS["impairments_ignored"]
 
 
 def flags(manifest: Mapping[str, Any]) -> list[str]:
@@ -200,7 +206,7 @@ def flags(manifest: Mapping[str, Any]) -> list[str]:
         pairs = [(str(f), True) for f in (given if isinstance(given, list) else [given])]
     said = []
     for name, value in pairs:
-        known = _FLAGS.get(name.lstrip("-").replace("-", "_"))
+        known = _FLAGS.get(name.partition(":")[0].lstrip("-").replace("-", "_"))
         said.append(known or (name if value is True else f"{name}: {value}"))
     return said
 
@@ -208,8 +214,8 @@ def flags(manifest: Mapping[str, Any]) -> list[str]:
 def threats(study: Study) -> list[str]:
     """What could make these numbers wrong or misleading, as far as the scenario and the runs show it."""
     topology = study.scenario.topology
-    cpus = study.bundle.manifest.get("host")
-    cores = cpus.get("cpus") if isinstance(cpus, Mapping) else None
+    machine = study.bundle.manifest.get("machine")
+    cores = machine.get("cores") if isinstance(machine, Mapping) else None
     on = f" ({plural(cores, 'core')})" if isinstance(cores, int) else ""
     said = [
         f"All routers, hosts and the harness share one machine{on}: they take CPU time from each other. "
@@ -237,6 +243,9 @@ METHOD = (
     ("Delivered", "every block of the model arrived and has the digest that the manifest gives it."),
     ("Outage", "a hole in the probe stream on the sync's own group, as received at the site. Its length is the time "
      "from the last probe before to the first probe after, less one probe interval; what is shorter goes unseen."),
+    ("Beyond the IGP", "the time from the last change of a unicast route anywhere after a fault, when the IGP had done "
+     "its own repair, to the first probe after it: the worst site. Below zero, the tree was back before the IGP was "
+     "done everywhere."),
     ("Lost, duplicates", "probes by their numbers: sent and never received; received more than once."),
     ("Ideal tree", "the bytes that a shortest path tree carrying each packet once over each of its links would put on "
      "them, before any fault. A ratio above 1 is detours, repairs, duplicates and probes."),
