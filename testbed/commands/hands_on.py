@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -31,7 +32,7 @@ def add(commands: Commands) -> None:
 
 def _status(options: argparse.Namespace) -> int:
     require_root()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for lab, state in sorted(registry.labs().items()):
         running = registry.is_running(lab, state)
         rows.append(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from testbed.bundle import read_bundle
 from testbed.commands.common import Commands, json_flag, require_machine
-from testbed.errors import Interrupted, RequestError
+from testbed.errors import Interrupted, Problem, RequestError
+from testbed.spec.scenario import SchemeChoice
 from testbed.terminal import LiveObserver, say_json, stderr, stdout
 
 
@@ -87,10 +88,10 @@ def run(options: argparse.Namespace) -> int:
     return 0 if bundle.runs and all(r.outcome == "passed" for r in bundle.runs) else 1
 
 
-def _check_options(choices: Any) -> None:
+def _check_options(choices: Sequence[SchemeChoice]) -> None:
     from testbed.schemes import make_scheme
 
-    problems = []
+    problems: list[Problem] = []
     for choice in choices:
         try:
             make_scheme(choice)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testbed.errors import DaemonError
@@ -17,6 +17,7 @@ from testbed.plan.frr import RouterConfig
 
 FRR = Path("/usr/lib/frr")
 READY_DEADLINE = 30.0
+_BATCH = 8  # routers a dry run
 _TOGETHER = 4  # daemons starting at once: more only makes two cores switch
 
 
@@ -67,23 +68,29 @@ def write_configs(node: Node, config: RouterConfig) -> None:
 
 
 def dry_run(configs: Mapping[str, RouterConfig], folder: Path, environment: dict[str, str]) -> None:
-    """Let every daemon read its file with -C. Raises DaemonError naming every line that any of them refused.
+    """Let every daemon read its files with -C. Raises DaemonError naming every line that any of them refused.
 
-    Files that differ by nothing but their host name are tried once.
+    The files of several routers are read in one go, one behind the other: every router's interfaces have names of
+    their own, and settings may be repeated. Not of all routers: a daemon's time grows with the square of the lines.
     """
     folder.mkdir(exist_ok=True)
-    cases: dict[tuple[str, str], tuple[str, Path]] = {}
-    for router, config in configs.items():
-        for daemon in config.daemons:
-            text = config.files[f"{daemon}.conf"]
-            key = (daemon, "\n".join(line for line in text.splitlines() if not line.startswith("hostname ")))
-            if daemon != "mgmtd" and key not in cases:  # mgmtd has no dry run
-                path = folder / f"{router}-{daemon}.conf"
-                path.write_text(text)
-                cases[key] = (router, path)
+    daemons = dict.fromkeys(name for config in configs.values() for name in config.daemons)
 
-    def check(case: tuple[tuple[str, str], tuple[str, Path]]) -> str:
-        (daemon, _), (router, path) = case
+    routers = list(configs)
+    batches = [routers[i : i + _BATCH] for i in range(0, len(routers), _BATCH)]
+
+    def check(case: tuple[str, list[str]]) -> list[str]:
+        daemon, batch = case
+        lines: list[tuple[str, int]] = []
+        text = ""
+        for router in batch:
+            config = configs[router]
+            if daemon in config.daemons:
+                own = config.files[f"{daemon}.conf"]
+                text += own if own.endswith("\n") else f"{own}\n"
+                lines += [(router, number) for number, _ in enumerate(own.splitlines(), start=1)]
+        path = folder / f"{daemon}-{batch[0]}.conf"
+        path.write_text(text)
         result = subprocess.run(
             [str(FRR / daemon), "-C", "-f", str(path)],
             capture_output=True,
@@ -93,15 +100,20 @@ def dry_run(configs: Mapping[str, RouterConfig], folder: Path, environment: dict
             stdin=subprocess.DEVNULL,
             check=False,
         )
-        found = [str(problem) for problem in dry_run_problems(f"{router}/{daemon}.conf", result.stderr)]
+        refused = []
+        for problem in dry_run_problems(str(path), result.stderr):
+            router, number = lines[problem.line - 1] if problem.line else ("", 0)
+            refused.append(str(replace(problem, file=f"{router}/{daemon}.conf", line=number or None)))
         if result.returncode:
-            found.append(f"{router}/{daemon}.conf: dry run ended with {result.returncode}: {result.stderr[-300:]}")
-        return "\n".join(found)
+            refused.append(f"{daemon}.conf: the dry run ended with {result.returncode}: {result.stderr[-300:]}")
+        return refused
 
     with ThreadPoolExecutor(_TOGETHER) as pool:
-        refused = [text for text in pool.map(check, cases.items()) if text]
-    if refused:
-        raise DaemonError("FRR refuses its configuration:\n" + "\n".join(refused))
+        # mgmtd has no dry run.
+        cases = [(daemon, batch) for daemon in daemons if daemon != "mgmtd" for batch in batches]
+        found = [line for part in pool.map(check, cases) for line in part]
+    if found:
+        raise DaemonError("FRR refuses its configuration:\n" + "\n".join(found))
 
 
 def start_daemons(routers: Sequence[tuple[Node, RouterConfig]]) -> dict[tuple[str, str], subprocess.Popen[bytes]]:

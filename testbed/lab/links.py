@@ -27,8 +27,9 @@ def configure(node: Node, links: dict[str, plan.Link], *, impaired: bool) -> Non
     def work(ip: IPRoute) -> None:
         if (loopback := node.spec.loopback) is not None:
             ip.addr("add", index=1, address=str(loopback.ip), prefixlen=32)
+        indices = {link.get_attr("IFLA_IFNAME"): int(link["index"]) for link in ip.get_links()}
         for interface in node.spec.interfaces:
-            index = index_of(ip, interface.name)
+            index = indices[interface.name]
             address = interface.address
             ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
             shape_interface(ip, index, links[interface.link].shape, impaired=impaired)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,6 @@ from testbed.transfer.session import Session
 # What every scheme's encapsulation may add to a packet: BIER with 256 bits takes 44 bytes, SRv6 with a segment
 # routing header of three segments 112; one block size for all schemes, or their goodputs would not compare.
 ENCAPSULATION_ROOM = 148
-# IPv4, UDP and UFTP's own header around a block, and the Ethernet header around those.
-PACKET_OVERHEAD = 52
 ETHERNET = 14
 
 _POLL = 0.1
@@ -164,10 +163,11 @@ class _One:
             session = Session(
                 delivery,
                 TRANSPORTS[self.job.scenario.transport.name],
-                spawn=lambda node, argv, *, log: self._spawn(lab, node, argv, log),
+                lambda node, argv, *, log: self._spawn(lab, node, argv, log),
+                work=self.folder / "delivery",
                 bulk=lab.registry.bulk("/dev/shm"),
-                folder=self.folder / "delivery",
-                keep=self.folder / "model" if self.job.keep else None,
+                keep=self.job.keep,
+                notify=self._heard,
             )
             self.sessions.append(session)
             session.prepare()
@@ -204,12 +204,11 @@ class _One:
         self.timeline.start(self.zero)
         started: list[Session] = []
         limit = self._time_limit()
-        while waiting or not self.timeline.done or not all(s.finished for s in started):
+        while waiting or not self.timeline.done or not all(s.wait(0) for s in started):
             while waiting and time.monotonic() >= self.zero + waiting[0][0].sync.start:
-                cargo, session = waiting.pop(0)
-                t = session.start()
+                session = waiting.pop(0)[1]
+                session.start()
                 started.append(session)
-                self.instruments.record(t, "sync-start", self.job.plan.repository, {"sync": cargo.sync.name})
             if self.timeline.error is not None:
                 raise LabError(f"the timeline failed: {self.timeline.error}") from self.timeline.error
             if dead := lab.dead_daemons():
@@ -307,21 +306,17 @@ class _One:
                         probes_lost=found.lost,
                         duplicates=found.duplicates,
                     )
-                self._tell(stream, site)
+                for outage in site.outages:  # only the finished records can tell these
+                    detail = {"sync": stream.sync, "length_ms": outage.length_ms, "lost": outage.lost}
+                    start = self.zero + outage.start_s
+                    self.instruments.record(start, "outage-start", site.name, detail)
+                    self.instruments.record(start + outage.length_ms / 1e3, "outage-end", site.name, detail)
                 results.append(site)
         return tuple(results)
 
-    def _tell(self, stream: Stream, site: SiteResult) -> None:
-        """The events that only the finished records can tell."""
-        assert self.instruments is not None
-        record, zero = self.instruments.record, self.zero
-        for outage in site.outages:
-            detail = {"sync": stream.sync, "length_ms": outage.length_ms, "lost": outage.lost}
-            record(zero + outage.start_s, "outage-start", site.name, detail)
-            record(zero + outage.start_s + outage.length_ms / 1e3, "outage-end", site.name, detail)
-        for kind, after in (("first-byte", site.first_byte_s), ("delivered", site.delivery_s)):
-            if after is not None:
-                record(zero + after, kind, site.name, {"sync": stream.sync})
+    def _heard(self, t: float, kind: str, host: str, detail: dict[str, Any]) -> None:
+        if self.instruments is not None:
+            self.instruments.record(t, kind, host, detail)
 
     def _links(self) -> tuple[LinkResult, ...]:
         if not self.grown:
@@ -353,7 +348,8 @@ def block_size(scenario: Scenario, plan: Plan) -> int:
     """Payload bytes of a packet: what the scenario says, or what the smallest MTU leaves for every scheme."""
     if scenario.transport.block is not None:
         return scenario.transport.block
-    return min(link.mtu for link in plan.links.values()) - PACKET_OVERHEAD - ENCAPSULATION_ROOM
+    overhead = TRANSPORTS[scenario.transport.name].overhead
+    return min(link.mtu for link in plan.links.values()) - overhead - ENCAPSULATION_ROOM
 
 
 def make_delivery(job: Job, cargo: Cargo, hosts: tuple[str, ...], group: str, ssm: bool) -> Delivery:
@@ -364,27 +360,29 @@ def make_delivery(job: Job, cargo: Cargo, hosts: tuple[str, ...], group: str, ss
         sync=cargo.sync.name,
         model=cargo.directory,
         manifest=cargo.manifest,
-        group=group,
-        source=str(_address(plan, plan.repository)),
+        group=IPv4Address(group),
+        source=_address(plan, plan.repository),
         ssm=ssm,
         rate=transport.rate or round(transport.utilisation * narrowest),
         block=block_size(job.scenario, plan),
         patience=transport.patience,
         source_host=plan.repository,
         destinations=tuple(
-            Destination(host=h, site=plan.nodes[h].site or h, address=str(_address(plan, h))) for h in hosts
+            Destination(host=h, site=plan.nodes[h].site or h, address=_address(plan, h)) for h in hosts
         ),
+        mtu=min(link.mtu for link in plan.links.values()),
     )
 
 
 def ideal_bytes(job: Job, cargo: Cargo) -> int:
     """Layer-2 bytes of one copy of the model in full packets: what each link of the ideal tree would carry."""
     block = block_size(job.scenario, job.plan)
-    packets = sum(-(-size // block) for size in cargo.manifest.file_sizes.values())
-    return cargo.manifest.total + packets * (PACKET_OVERHEAD + ETHERNET)
+    packets = sum(-(-file.size // block) for file in cargo.manifest.files)
+    overhead = TRANSPORTS[job.scenario.transport.name].overhead
+    return cargo.manifest.total + packets * (overhead + ETHERNET)
 
 
-def _address(plan: Plan, host: str) -> Any:
+def _address(plan: Plan, host: str) -> IPv4Address:
     return plan.nodes[host].interfaces[0].address.ip
 
 

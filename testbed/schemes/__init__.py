@@ -9,7 +9,8 @@ from testbed.schemes.base import Flow, Scheme
 from testbed.schemes.pim import PimSm, PimSsm
 from testbed.spec.scenario import SchemeChoice
 
-SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType({s.name: s for s in (PimSsm, PimSm)})
+_ALL: tuple[type[Scheme], ...] = (PimSsm, PimSm)
+SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType({scheme.name: scheme for scheme in _ALL})
 
 
 def make_scheme(choice: SchemeChoice) -> Scheme:
