@@ -1,0 +1,189 @@
+"""UFTP 4.10 as a transport: fixed rate, repair by unicast NAKs after each pass, a closed list of receivers.
+
+What its options mean is not always what they seem; found by measurement:
+- `-R` counts IP bytes (block + 52) in units of 1024 bit/s, so a link-layer rate has to be converted.
+- robust (`-s`) x GRTT (`-r`) is how long either side bears silence before it drops the other, and one GRTT passes
+  before the first file. A GRTT of 0.3 s costs 0.3 s and bears 15 s; longer outages are repaired by a restart
+  (`-f`, `-F`), which fetches only what is missing and goes on for as long as the delivery's patience lasts.
+- The files of a session are sent one after the other, and each waits until every receiver has, or has been dropped
+  from, the one before. The small files come first, where waiting costs nothing, the shards last; the fewer shards,
+  the fewer places where one cut site can hold up the others.
+- Exit status 0 means that one receiver got one file. Only the RESULT lines of the status file count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from testbed.errors import Problem, RequestError
+from testbed.transfer.base import Command, Delivery, Destination, Fate, Folder
+from testbed.transfer.sockets import force_receive_buffer, is_member
+
+_ETHERNET = 14
+_ROBUST = 50  # the most uftp accepts
+_MAX_GRTT = 1.0
+_STATUS = "status"
+_GOOD = frozenset({"copy", "overwrite", "skipped"})
+_BAD = {
+    "lost": "dropped by the sender: no answer (lost)",
+    "mute": "never registered with the sender (mute)",
+    "aborted": "the receiver or the sender aborted",
+    "rejected": "the receiver rejected the file",
+}
+
+
+class Uftp:
+    """See the module and `testbed.transfer.base.Transport`."""
+
+    name = "uftp"
+    programs = ("uftp", "uftpd")
+    overhead = 52  # IPv4 20, UDP 8, UFTP 24
+    max_block = 8800
+
+    def __init__(self, grtt: float = 0.3) -> None:
+        """`grtt`: seconds; 50 times as long is the silence that a session bears before a restart has to follow."""
+        self._usual_grtt = grtt
+
+    def check(self, delivery: Delivery) -> None:
+        problems = []
+        if not 512 <= delivery.block <= self.max_block:
+            problems.append(Problem(f"a block of {delivery.block} bytes", hint=f"uftp takes 512 to {self.max_block}"))
+        if delivery.block + self.overhead > delivery.mtu:
+            fit = f"use at most {delivery.mtu - self.overhead}"
+            what = f"a block of {delivery.block} bytes and {self.overhead} of headers in an MTU of {delivery.mtu}"
+            problems.append(Problem(what, hint=fit))
+        if not delivery.group.is_multicast:
+            problems.append(Problem(f"{delivery.group} is not a multicast group"))
+        elif delivery.ssm and int(delivery.group) >> 24 != 232:
+            problems.append(Problem(f"{delivery.group} is not an SSM group", hint="SSM groups are in 232.0.0.0/8"))
+        if _kbit(delivery) < 1:
+            problems.append(Problem(f"a rate of {delivery.rate} bit/s", hint="the least is about 2 kbit/s"))
+        if not delivery.destinations:
+            problems.append(Problem("there is no destination"))
+        if problems:
+            raise RequestError(problems)
+
+    def silence(self, delivery: Delivery) -> float:
+        return _ROBUST * self._grtt(delivery)
+
+    def receiver(self, delivery: Delivery, destination: Destination, folder: Folder) -> Command:
+        done, part = folder.data / "done", folder.data / "part"
+        argv = [
+            "uftpd", "-d", "-q", "-x", "1",
+            "-p", str(delivery.port), "-M", str(delivery.group),
+            "-I", str(destination.address), "-U", _uid(destination.address),
+            "-D", str(done), "-T", str(part),
+            "-F", str(self.marker(folder)), "-c", str(_cache(delivery.rate)),
+        ]  # fmt: skip
+        files = {self.marker(folder): ""}
+        if delivery.ssm:
+            servers = folder.work / "servers"
+            files[servers] = f"{_uid(delivery.source)}|{delivery.source}\n"
+            argv += ["-S", str(servers)]
+        return Command(tuple(argv), files, folders=(done, part))
+
+    def ready(self, delivery: Delivery, pid: int) -> bool:
+        if not is_member(pid, delivery.group, delivery.source if delivery.ssm else None):
+            return False
+        return force_receive_buffer(pid, _receive_buffer(delivery.rate)) > 0
+
+    def sender(self, delivery: Delivery, folder: Folder, attempt: int) -> Command:
+        grtt = f"{self._grtt(delivery):g}"
+        argv = [
+            # -f leaves its restart file in the working directory
+            "env", "-C", str(folder.work),
+            "uftp", "-T", "-f", "-x", "2",
+            "-R", str(_kbit(delivery)), "-b", str(delivery.block), "-t", str(delivery.ttl),
+            "-p", str(delivery.port), "-M", str(delivery.group), "-P", str(delivery.group),
+            "-I", str(delivery.source), "-U", _uid(delivery.source), "-B", "4194304",
+            "-r", f"{grtt}:{grtt}:{_MAX_GRTT:g}", "-s", str(_ROBUST),
+            "-D", delivery.sync, "-S", str(folder.work / f"{_STATUS}-{attempt}"),
+        ]  # fmt: skip
+        if attempt:
+            return Command((*argv, "-F", _restart_file(folder).name))
+        hosts, files = folder.work / "hosts", folder.work / "files"
+        order = sorted(delivery.manifest.files, key=lambda file: (file.size > delivery.manifest.block, file.name))
+        return Command(
+            (*argv, "-H", f"@{hosts}", "-i", str(files)),
+            {
+                hosts: "".join(f"{_uid(d.address)}\n" for d in delivery.destinations),
+                files: "".join(f"{delivery.model / file.name}\n" for file in order),
+            },
+        )
+
+    def _grtt(self, delivery: Delivery) -> float:
+        return min(self._usual_grtt, max(0.01, delivery.patience / _ROBUST))
+
+    def resumable(self, delivery: Delivery, folder: Folder) -> bool:
+        return any(folder.work.glob("_group_*_restart"))
+
+    def places(self, delivery: Delivery, folder: Folder, file: str) -> tuple[str, ...]:
+        part, done = folder.data / "part", folder.data / "done"
+        return str(part / "_group_*" / delivery.sync / file), str(done / delivery.sync / file)
+
+    def marker(self, folder: Folder) -> Path:
+        return folder.work / _STATUS
+
+    def fates(self, delivery: Delivery, folder: Folder) -> dict[str, Fate]:
+        reports = sorted(folder.work.glob(f"{_STATUS}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+        lines = (line for path in reports for line in path.read_text(errors="replace").splitlines())
+        return parse_fates(delivery, lines)
+
+
+def parse_fates(delivery: Delivery, lines: Iterator[str]) -> dict[str, Fate]:
+    """Read CONNECT and RESULT lines of all attempts, oldest first: the last word on each file counts."""
+    hosts = {_uid(d.address).lower(): d.host for d in delivery.destinations}
+    registered: dict[str, bool] = {}
+    results: dict[str, dict[str, str]] = {}
+    for line in lines:
+        match line.split(";"):
+            case ["CONNECT", status, uid, *_] if host := hosts.get(uid.lower()):
+                registered[host] = registered.get(host, False) or status == "success"
+            case ["RESULT", uid, path, _, status, *_] if host := hosts.get(uid.lower()):
+                results.setdefault(host, {})[path.rpartition("/")[2]] = status
+            case _:
+                pass
+    return {
+        host: _fate(delivery, registered.get(host, True), results.get(host, {}))
+        for host in hosts.values()
+        if host in registered or host in results
+    }
+
+
+def _fate(delivery: Delivery, registered: bool, files: dict[str, str]) -> Fate:
+    for file in delivery.manifest.files:
+        status = files.get(file.name)
+        if status in _GOOD:
+            continue
+        if not registered:
+            return Fate(False, _BAD["mute"])
+        if status is None:
+            return Fate(False, f"{file.name} was not sent to its end")
+        return Fate(False, f"{_BAD.get(status, status)} at {file.name}")
+    return Fate(True)
+
+
+def _uid(address: IPv4Address) -> str:
+    return f"0x{int(address):08X}"
+
+
+def _kbit(delivery: Delivery) -> int:
+    """-R for a link-layer rate: only IP bytes count, 1024 bit/s each."""
+    packet = delivery.block + Uftp.overhead
+    return int(delivery.rate / 1024 * packet / (packet + _ETHERNET))
+
+
+def _cache(rate: int) -> int:
+    """uftpd writes what it received when its cache is full: 10 ms of the rate, so that progress is seen in time."""
+    return min(2**20, max(10240, rate // 8 // 100))
+
+
+def _receive_buffer(rate: int) -> int:
+    """Half a second of the rate, as a socket counts it: with what the kernel adds to a packet, and doubled by it."""
+    return min(2**26, max(2**23, rate // 8 // 2))
+
+
+def _restart_file(folder: Folder) -> Path:
+    return max(folder.work.glob("_group_*_restart"), key=lambda path: path.stat().st_mtime)

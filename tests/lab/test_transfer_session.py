@@ -1,0 +1,283 @@
+"""Real deliveries with UFTP between namespaces on one bridge."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.errors import TransferError
+from testbed.transfer.base import Command, Delivery, Destination
+from testbed.transfer.manifest import digest
+from testbed.transfer.model import make_model
+from testbed.transfer.session import Session
+from testbed.transfer.uftp import Uftp
+
+pytestmark = pytest.mark.lab
+
+MIB = 2**20
+DEADLINE = 60 * float(os.environ.get("TESTBED_DEADLINE_SCALE", "1"))
+NAMES = ("repo-src", "s1-st", "s2-st", "s3-st")
+
+
+@dataclass
+class Net:
+    """Hosts on a bridge, each in a network namespace of its own; the bridge in another."""
+
+    bridge: int
+    hosts: dict[str, int]
+
+    def spawn(self, node: str, argv: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
+        with log.open("ab") as out:
+            enter = ("nsenter", "-t", str(self.hosts[node]), "-n", "--")
+            return subprocess.Popen((*enter, *argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+
+    def link(self, node: str, state: str) -> None:
+        ip(self.bridge, f"link set {node} {state}")
+
+    def address(self, node: str) -> IPv4Address:
+        return IPv4Address("10.64.0.1") + list(self.hosts).index(node)
+
+
+def ip(pid: int, *commands: str) -> None:
+    argv = ("nsenter", "-t", str(pid), "-n", "ip", "-batch", "-")
+    subprocess.run(argv, input="\n".join(commands), text=True, check=True, capture_output=True)
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {DEADLINE:g} s: {what}"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def network(names: Sequence[str], mtu: int = 9000) -> Iterator[Net]:
+    ours = os.readlink("/proc/self/ns/net")
+    holders = [subprocess.Popen(("unshare", "-n", "sleep", "infinity")) for _ in range(len(names) + 1)]
+    try:
+        for holder in holders:
+            until(lambda pid=holder.pid: os.readlink(f"/proc/{pid}/ns/net") != ours, "a namespace")
+        bridge, *rest = (holder.pid for holder in holders)
+        net = Net(bridge, dict(zip(names, rest, strict=True)))
+        ip(bridge, "link add br0 type bridge mcast_snooping 0", f"link set br0 mtu {mtu} up")
+        for name, pid in net.hosts.items():
+            ip(bridge, f"link add {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {pid}",
+               f"link set {name} master br0 up")  # fmt: skip
+            ip(pid, "link set lo up", f"addr add {net.address(name)}/24 dev eth0", "link set eth0 up",
+               "route add default dev eth0")  # fmt: skip
+        yield net
+    finally:
+        for holder in holders:
+            holder.kill()
+        for holder in holders:
+            holder.wait()
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Net]:
+    with network(NAMES) as made:
+        yield made
+
+
+@pytest.fixture
+def bulk(tmp_path: Path) -> Iterator[Path]:
+    folder = Path("/dev/shm") / f"transfer-test-{os.getpid()}-{tmp_path.name}"
+    yield folder
+    subprocess.run(("rm", "-rf", str(folder)), check=True)
+
+
+@pytest.fixture
+def delivery(net: Net, tmp_path: Path) -> Delivery:
+    model = tmp_path / "model"
+    manifest = make_model(model, 32 * MIB, 16 * MIB, seed=7)
+    return Delivery(
+        sync="sync",
+        model=model,
+        manifest=manifest,
+        group=IPv4Address("232.1.0.1"),
+        source_host=NAMES[0],
+        source=net.address(NAMES[0]),
+        ssm=True,
+        rate=100_000_000,
+        block=8800,
+        patience=10.0,
+        destinations=tuple(Destination(n, n.partition("-")[0], net.address(n)) for n in NAMES[1:]),
+    )
+
+
+@pytest.mark.parametrize(("ssm", "block"), [(True, 8800), (False, 1300)])
+def test_every_destination_gets_every_block(
+    net: Net, delivery: Delivery, tmp_path: Path, bulk: Path, ssm: bool, block: int
+) -> None:
+    delivery = replace(delivery, ssm=ssm, block=block, group=IPv4Address("232.1.0.1" if ssm else "239.1.0.1"))
+    heard: list[tuple[str, str]] = []
+
+    def notify(t: float, kind: str, host: str, detail: dict[str, Any]) -> None:
+        heard.append((kind, host))
+
+    session = Session(delivery, Uftp(), net.spawn, tmp_path, bulk, keep=True, notify=notify)
+    with session:
+        session.prepare(DEADLINE)
+        zero = session.start()
+        until(lambda: any(session.progress().values()), "progress")
+        assert session.wait(DEADLINE)
+        assert zero <= time.monotonic()
+    for result in session.results():
+        assert (result.delivered, result.reason) == (True, "")
+        assert result.verified_bytes == result.expected_bytes == delivery.manifest.total
+        assert result.first_byte_s is not None
+        assert result.delivery_s is not None
+        assert 0 < result.first_byte_s < result.delivery_s
+        assert result.curve[-1] == (result.delivery_s, delivery.manifest.total)
+        assert ("delivered", result.name) in heard
+        got = session.folder(result.name).data / "done" / "sync"
+        for file in delivery.manifest.files:
+            data = (got / file.name).read_bytes()
+            pieces = (data[at : at + MIB] for at in range(0, len(data), MIB))
+            assert tuple(map(digest, pieces)) == file.digests
+
+
+def test_memory_is_given_back_while_it_runs(net: Net, delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
+    with Session(delivery, Uftp(), net.spawn, tmp_path, bulk) as session:
+        session.prepare(DEADLINE)
+        session.start()
+        assert session.wait(DEADLINE)
+        held = sum(path.stat().st_blocks for path in bulk.rglob("*.safetensors"))
+        assert held == 0
+        assert all(result.delivered for result in session.results())
+    assert not list(bulk.rglob("*.safetensors"))
+
+
+def test_an_outage_shorter_than_the_patience_is_survived(
+    net: Net, delivery: Delivery, tmp_path: Path, bulk: Path
+) -> None:
+    with Session(delivery, Uftp(), net.spawn, tmp_path, bulk) as session:
+        session.prepare(DEADLINE)
+        session.start()
+        until(lambda: session.progress()["s2-st"] > 2 * MIB, "progress")
+        net.link("s2-st", "down")
+        try:
+            assert not session.wait(2.0)
+        finally:
+            net.link("s2-st", "up")
+        assert session.wait(DEADLINE)
+    assert [(r.name, r.delivered, r.reason) for r in session.results()] == [(n, True, "") for n in NAMES[1:]]
+
+
+def test_a_destination_dropped_by_the_sender_is_served_by_a_restart(
+    net: Net, delivery: Delivery, tmp_path: Path, bulk: Path
+) -> None:
+    kinds: list[str] = []
+    session = Session(
+        delivery, Uftp(grtt=0.02), net.spawn, tmp_path, bulk, notify=lambda t, kind, host, detail: kinds.append(kind)
+    )
+    with session:
+        session.prepare(DEADLINE)
+        session.start()
+        until(lambda: session.progress()["s2-st"] > 2 * MIB, "progress")
+        net.link("s2-st", "down")
+        try:
+            until(lambda: "resumed" in kinds or session.wait(0), "the sender dropped the destination")
+        finally:
+            net.link("s2-st", "up")
+        assert session.wait(DEADLINE)
+    assert "resumed" in kinds
+    assert [(r.name, r.delivered, r.reason) for r in session.results()] == [(n, True, "") for n in NAMES[1:]]
+
+
+def test_a_corrupt_block_is_caught(net: Net, delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
+    shard = delivery.manifest.files[-1].name
+    with (delivery.model / shard).open("r+b") as file:
+        file.seek(9 * MIB + 17)
+        file.write(b"\0\0\0\0\0\0\0\0")
+    with Session(delivery, Uftp(), net.spawn, tmp_path, bulk) as session:
+        session.prepare(DEADLINE)
+        session.start()
+        assert session.wait(DEADLINE)
+    for result in session.results():
+        assert not result.delivered
+        assert result.reason == f"corrupt block 9 of {shard}"
+        assert result.verified_bytes == delivery.manifest.total - MIB
+        assert result.delivery_s is None
+
+
+def test_a_killed_receiver_is_not_delivered(net: Net, delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
+    spawned: dict[str, subprocess.Popen[bytes]] = {}
+
+    def spawn(node: str, argv: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
+        spawned[node] = net.spawn(node, argv, log=log)
+        return spawned[node]
+
+    with Session(replace(delivery, patience=2.0), Uftp(), spawn, tmp_path, bulk) as session:
+        session.prepare(DEADLINE)
+        session.start()
+        until(lambda: session.progress()["s3-st"] > 2 * MIB, "progress")
+        spawned["s3-st"].kill()
+        assert session.wait(DEADLINE)
+    first, second, third = session.results()
+    assert first.delivered
+    assert second.delivered
+    assert not third.delivered
+    assert third.delivery_s is None
+    assert 0 < third.verified_bytes < third.expected_bytes
+    assert "blocks missing: the receiver on s3-st was killed by signal 9" in third.reason
+
+
+def test_a_destination_that_never_answers_is_given_up(net: Net, delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
+    net.link("s1-st", "down")
+    try:
+        with Session(replace(delivery, patience=1.0), Uftp(), net.spawn, tmp_path, bulk) as session:
+            session.prepare(DEADLINE)
+            session.start()
+            assert session.wait(DEADLINE)
+    finally:
+        net.link("s1-st", "up")
+    lost, *rest = session.results()
+    assert all(result.delivered for result in rest)
+    assert not lost.delivered
+    assert lost.first_byte_s is None
+    assert "never registered" in lost.reason
+
+
+def test_stop_ends_everything_and_keeps_what_was_measured(
+    net: Net, delivery: Delivery, tmp_path: Path, bulk: Path
+) -> None:
+    spawned: list[subprocess.Popen[bytes]] = []
+
+    def spawn(node: str, argv: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
+        spawned.append(net.spawn(node, argv, log=log))
+        return spawned[-1]
+
+    session = Session(delivery, Uftp(), spawn, tmp_path, bulk)
+    session.prepare(DEADLINE)
+    session.start()
+    until(lambda: min(session.progress().values()) > MIB, "progress")
+    session.stop()
+    session.stop()
+    assert len(spawned) == 4
+    assert all(process.returncode is not None for process in spawned)
+    for result in session.results():
+        assert not result.delivered
+        assert result.verified_bytes > MIB
+        assert result.curve
+        assert result.reason.endswith("stopped before the end")
+
+
+class Broken(Uftp):
+    def receiver(self, *args: Any) -> Command:
+        return Command(("sh", "-c", "echo no such thing >&2; exit 3"))
+
+
+def test_a_receiver_that_does_not_start_is_an_error(net: Net, delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
+    session = Session(delivery, Broken(), net.spawn, tmp_path, bulk)
+    with session, pytest.raises(TransferError, match="exited with status 3: no such thing"):
+        session.prepare(DEADLINE)
