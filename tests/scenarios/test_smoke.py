@@ -1,0 +1,168 @@
+"""Whole scenarios: a model over real FRR through a real failure, and what the command makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.bundle import read_bundle
+from testbed.lab import registry
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+
+SMALL = ["--size", "24MiB"]
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "testbed.cli", *arguments], capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def leftovers(before: set[str]) -> set[str]:
+    """Labs that are neither running nor were there before: a run must not leave any."""
+    return {lab for lab, state in registry.labs().items() if not registry.is_running(lab, state)} - before
+
+
+@pytest.mark.parametrize("scheme", ["pim-ssm", "pim-sm"])
+def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    done = command("run", "smoke", *SMALL, "--scheme", scheme, "--out", str(out), "--json")
+    said = json.loads(done.stdout)
+    assert Path(said["report"]).stat().st_size > 10_000
+    bundle = read_bundle(out)
+    (run,) = bundle.runs
+    # A loaded host makes a run invalid (exit status 1), and that is right; a failed one is not.
+    assert run.outcome in ("passed", "invalid"), (run.reason, done.stderr)
+    assert done.returncode == (0 if run.outcome == "passed" else 1)
+    assert {s.name for s in run.sites} == {"s1-st", "s2-st", "s3-st"}
+    for site in run.sites:
+        assert site.delivered, site.reason
+        assert site.verified_bytes == site.expected_bytes > 24 * 2**20
+        assert site.curve
+        assert site.duplicates == 0 or scheme == "pim-sm"  # the switch-over may double a probe (RFC 7761 4.2.1)
+    kinds = [e.kind for e in bundle.events]
+    assert kinds.count("fault") == kinds.count("fault-restored") == 1
+    fault = next(e for e in bundle.events if e.kind == "fault")
+    for kind in ("link-down", "route", "mroute"):
+        assert any(e.kind == kind and fault.t <= e.t < fault.t + 2 for e in bundle.events), kind
+    assert run.stages
+    assert sum(counts["mroutes"] for counts in run.state.values()) > 0
+    (control,) = run.control.values()
+    assert control["messages"] > 0
+    for link in run.links:
+        if link.ideal_bytes:
+            assert link.bytes > 0, link
+    assert not leftovers(set())
+
+
+def test_faults_show_at_the_sites_behind_the_link(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    command("run", "smoke", *SMALL, "--out", str(out))
+    (run,) = read_bundle(out).runs
+    hit = {s.name for s in run.sites if any("cut" in o.cause and "restored" not in o.cause for o in s.outages)}
+    assert hit, "a cut on the tree must be seen"
+    assert hit < {s.name for s in run.sites}, "the site in front of the cut must not see it"
+
+
+def test_ctrl_c_still_writes_the_bundle(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "testbed.cli", "run", "smoke", "--size", "512MiB", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "delivering" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1, stderr
+    bundle = read_bundle(out)
+    assert bundle.interrupted
+    assert [r.outcome for r in bundle.runs] == ["interrupted"]
+    assert "report.html" in stdout
+    assert not leftovers(set())
+
+
+def test_a_destination_that_dies_is_not_delivered_whatever_the_tool_says(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "testbed.cli", "run", "smoke", "--size", "256MiB", "--out", str(out), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "delivering" in line:
+            break
+    victim = receiver_of("s2-st", process.pid)
+    os.kill(victim, signal.SIGKILL)
+    process.communicate(timeout=200)
+    assert process.returncode == 1
+    (run,) = read_bundle(out).runs
+    assert run.outcome == "failed"
+    by_name = {s.name: s for s in run.sites}
+    assert not by_name["s2-st"].delivered
+    assert by_name["s2-st"].reason
+    assert by_name["s1-st"].delivered
+    assert by_name["s3-st"].delivered
+
+
+def receiver_of(host: str, owner: int) -> int:
+    """The uftpd of a host in the lab that `owner` runs."""
+    for pid, _, lab_owner in registry._tagged():
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if lab_owner.pid == owner and argv[0].endswith(b"uftpd") and any(f"/{host}/".encode() in a for a in argv):
+            return pid
+    raise AssertionError(f"no receiver of {host}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["run", "nowhere"], 2, "nowhere"),
+        (["run", "smoke", "--scheme", "bier"], 2, "bier"),
+        (["run", "smoke", "--scheme", "pim-ssm:x=1", "--size", "lots"], 2, "lots"),
+        (["topology", "validate", "nothing.yaml"], 2, "nothing.yaml"),
+        (["exec", "--lab", "none", "r1", "true"], 2, "none"),
+        (["report", "/nonexistent"], 2, "/nonexistent"),
+    ],
+)
+def test_wrong_requests_end_with_status_2(arguments: list[str], status: int, words: str) -> None:
+    done = command(*arguments)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_hands_on(tmp_path: Path) -> None:
+    name = f"hands{os.getpid()}"
+    up = command("up", "fig0", "--lab", name, "--json")
+    assert up.returncode == 0, up.stderr
+    try:
+        nodes: list[str] = json.loads(up.stdout)["nodes"]
+        rows: list[dict[str, Any]] = json.loads(command("status", "--json").stdout)
+        (row,) = [r for r in rows if r["lab"] == name]
+        assert row["phase"] == "up"
+        assert set(row["nodes"]) == set(nodes)
+        assert command("exec", "--lab", name, nodes[0], "hostname").stdout.strip() == nodes[0]
+        assert command("exec", "--lab", name, nodes[0], "sh", "-c", "exit 5").returncode == 5
+        assert "has no node" in command("exec", "--lab", name, "nobody", "true").stderr
+        second = command("up", "fig0", "--lab", name)
+        assert second.returncode == 1
+        assert "exists already" in second.stderr
+    finally:
+        down = command("down", "--lab", name, "--json")
+    assert down.returncode == 0, down.stderr
+    assert name not in registry.labs()
