@@ -19,6 +19,7 @@ from testbed.report.words import sending_rate
 
 WIDTH = 9.0
 MOST_LINKS = 30
+STEPS = 600  # points of a line that is worked out, not measured
 
 
 def delivery_curves(study: Study, name: str) -> str:
@@ -86,10 +87,10 @@ def _behind(axes: Axes, study: Study, run: Run, keys: Sequence[tuple[str, str]])
     latest = 0.0
     for sync in dict.fromkeys(s.sync for s in run.sites):
         sites = [s for s in run.sites if s.sync == sync and s.curve]
-        times = sorted({t for s in sites for t in _times(study, s)})
-        if not times:
+        if not sites:
             continue
-        latest = max(latest, times[-1])
+        latest = max(latest, *(_times(study, s)[-1] for s in sites))
+        times = np.linspace(0, latest, STEPS)
         curves = [np.interp(times, _times(study, s), [size for _, size in s.curve]) for s in sites]
         ahead = np.max(curves, axis=0)
         for site, curve in zip(sites, curves, strict=True):

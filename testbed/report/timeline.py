@@ -37,7 +37,7 @@ class Instant:
 def instants(events: Sequence[Event]) -> tuple[Instant, ...]:
     """The faults and restorations of a run in order; each one's time ends where the next begins."""
     marks = [e for e in events if e.kind in ("fault", "fault-restored")]
-    ends = [m.t for m in marks[1:]] + [float("inf")]
+    ends = [*(m.t for m in marks[1:]), float("inf")][: len(marks)]
     return tuple(
         Instant(fault_label(m) + (" restored" if m.kind == "fault-restored" else ""), index, m.t,
                 min(end, m.t + HORIZON_S))
@@ -65,10 +65,15 @@ class _Panel:
 
 
 def _rows(panels: Sequence[_Panel]) -> list[str]:
-    """The rows of all panels in one order: routers as they first took note in any, then sites by name."""
-    routers = dict.fromkeys(node for _, node in sorted((t, node) for p in panels for node, t, _ in p.marks))
-    sites = sorted({f"{site} " for p in panels for site, _, _ in p.outages})
-    return [*list(routers)[: MOST_ROWS - min(len(sites), MOST_ROWS // 2)], *sites][:MOST_ROWS]
+    """The rows of all panels in one order: routers as they first took note in any, then sites by name.
+
+    Where there are too many, routers go first of which nothing but unicast routes is known: every router has those.
+    """
+    routers = list(dict.fromkeys(node for _, node in sorted((t, node) for p in panels for node, t, _ in p.marks)))
+    telling = {node for p in panels for node, _, kind in p.marks if kind != "route"}
+    sites = sorted({f"{site} " for p in panels for site, _, _ in p.outages})[: MOST_ROWS // 2]
+    chosen = set(sorted(routers, key=lambda r: r not in telling)[: MOST_ROWS - len(sites)])
+    return [*(r for r in routers if r in chosen), *sites]
 
 
 def timelines(study: Study, name: str) -> list[tuple[str, str]]:
@@ -118,7 +123,7 @@ def _draw(panels: Sequence[_Panel], label: str, name: str) -> str:
         made = figure(9.0, 0.9 + 0.19 * sum(heights))
         grid = made.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)
         for axes, panel in zip(grid[:, 0], panels, strict=True):
-            _draw_panel(axes, panel, [r for r in rows if r in panel.nodes])
+            _draw_panel(axes, panel, [r for r in rows if r in panel.nodes], max(last, 1.0) / 1000)
             ms_axis(axes, last)
         for axes in grid[:-1, 0]:
             axes.set_xlabel("")
@@ -138,11 +143,13 @@ def _draw(panels: Sequence[_Panel], label: str, name: str) -> str:
         return render(made, name, f"What routers and sites did after: {label}")
 
 
-def _draw_panel(axes: Axes, panel: _Panel, shown: Sequence[str]) -> None:
+def _draw_panel(axes: Axes, panel: _Panel, shown: Sequence[str], step: float) -> None:
     rows = {label: index for index, label in enumerate(shown)}
     axes.axvline(0, color=colour("ink"), linewidth=1.2)
     for kind, (_, marker, index) in _MARKS.items():
-        found = [(t, rows[node]) for node, t, k in panel.marks if k == kind and node in rows]
+        # A router changes hundreds of routes within a ms: what would fall on one spot is drawn once.
+        spots = {(rows[node], round(t / step)): t for node, t, k in panel.marks if k == kind and node in rows}
+        found = [(t, row) for (row, _), t in spots.items()]
         if found:
             times, at = zip(*found, strict=True)
             axes.plot(times, at, marker, markersize=4.6, color=category(index), alpha=0.85, markeredgewidth=0)

@@ -1,0 +1,206 @@
+"""The page: complete, self-contained, escaped, the same every time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import sample_bundle
+
+from testbed.bundle import Bundle, read_bundle
+from testbed.errors import RequestError
+from testbed.record import Event
+from testbed.report import make_html, write_report
+from testbed.report.svg import figure, render, style
+
+VOID = {"meta", "br", "hr", "img", "link", "input", "path", "use", "rect", "line", "circle"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced; collects ids, links, tags and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.links: set[str] = set()
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            if name == "id" and value:
+                self.ids.append(value)
+            if name in ("href", "src", "xlink:href") and value:
+                self.links.add(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return read_bundle(sample_bundle.write(tmp_path_factory.mktemp("report") / "b"))
+
+
+@pytest.fixture(scope="module")
+def html(sample: Bundle) -> str:
+    return make_html([sample])
+
+
+def test_the_page_needs_nothing_but_itself(html: str) -> None:
+    page = Page(html)
+    assert "script" not in page.tags
+    assert all(link.startswith("#") for link in page.links)
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_ids_are_unique(html: str) -> None:
+    ids = Page(html).ids
+    assert sorted(set(ids)) == sorted(ids)
+
+
+def test_every_part_is_there(html: str) -> None:
+    text = Page(html).text
+    for part in (
+        "quickstart", "Verdict", "Every site received the whole model", "Schemes compared", "Delivery curves", "Sites",
+        "Length of every outage", "After: cut r1-r2", "After: cut r1-r2 restored", "Stages of convergence",
+        "Outages, one by one", "Bytes on each link", "Control traffic", "State", "Fidelity", "Bringing up the lab",
+        "stands for 44.3", "Threats to validity", "Method", "Provenance", "8.4.4", "events.jsonl",
+    ):  # fmt: skip
+        assert part in text
+    assert html.count("<svg") == 6
+
+
+def test_the_numbers_are_those_of_the_runs(sample: Bundle, html: str) -> None:
+    text = Page(html).text
+    for run in sample.runs:
+        for site in run.sites:
+            assert site.delivery_s is not None
+            assert f"{site.delivery_s:.2f} s" in text
+            for outage in site.outages:
+                assert f"{outage.length_ms:.0f} ms" in text or f"{outage.length_ms:.1f} ms" in text
+
+
+def test_the_same_bundle_gives_the_same_page(sample: Bundle, html: str) -> None:
+    assert make_html([sample]) == html
+
+
+def test_stand_in_colours_are_all_replaced(html: str) -> None:
+    assert "#0a0b" not in html
+    used = set(re.findall(r"var\(--(\w+)\)", html))
+    defined = set(re.findall(r"--(\w+):", html))
+    assert used <= defined
+
+
+def test_everything_from_a_bundle_is_escaped(sample: Bundle) -> None:
+    evil = '<script>alert("x")</script>&$y$'
+    run = replace(sample.runs[0], scheme=evil, reason=evil, outcome="failed", control={evil: {evil: 1}},
+                  state={"r1": {evil: 1}}, fidelity={evil: 1, "warnings": [evil]}, bringup={evil: 1.0},
+                  stages=({"fault": evil, "site": evil, f"{evil}_ms": 1.0},),
+                  sites=tuple(replace(s, site=evil + s.site, name=evil + s.name, reason=evil,
+                                      outages=tuple(replace(o, cause=evil) for o in s.outages))
+                              for s in sample.runs[0].sites),
+                  links=tuple(replace(x, link=evil, src=evil + x.src) for x in sample.runs[0].links))  # fmt: skip
+    events = (
+        Event(run.zero + 10, f"{evil}-1", "fault", detail={"action": evil, "link": evil}),
+        Event(run.zero + 10.01, f"{evil}-1", "route", evil),
+    )
+    manifest = {"flags": [evil], "versions": {evil: evil}, "note": evil}
+    scenario = {**sample.scenario, "description": evil}
+    page = make_html([replace(sample, runs=(run,), events=events, manifest=manifest, scenario=scenario)])
+    assert "script" not in Page(page).tags
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") > 20
+
+
+def test_what_changes_the_meaning_stands_before_the_numbers(tmp_path: Path) -> None:
+    path = sample_bundle.write(
+        tmp_path / "b", manifest_changes={"flags": ["impairments-ignored: delays were left out"]}
+    )
+    bundle = read_bundle(path)
+    bundle = replace(bundle, manifest={**bundle.manifest, "outcome": "running"}, truncated=True)
+    text = Page(make_html([bundle])).text
+    for notice in ("NOT applied", "This run was interrupted", "was cut off and is left out"):
+        assert notice in text
+        assert text.index(notice) < text.index("Verdict", text.index("Comparison"))
+
+
+def test_invalid_runs_are_shown_and_marked(tmp_path: Path) -> None:
+    outcomes = {"pim-sm-1": "invalid", "pim-ssm-1": "failed"}
+    text = Page(make_html([read_bundle(sample_bundle.write(tmp_path / "b", outcomes=outcomes))])).text
+    for said in ("shown, not averaged", "every core was busy", "invalid: not counted", "Greyed: a run that does not",
+                 "milan-st: no packet for 60 s"):  # fmt: skip
+        assert said in text
+
+
+def test_a_bundle_cut_short_before_its_first_result_still_has_a_page(sample: Bundle) -> None:
+    text = Page(make_html([replace(sample, runs=())])).text
+    assert "No run gave numbers that count." in text
+    assert "pim-ssm-1 and pim-sm-1 began and left no result." in text
+
+
+def test_a_run_that_broke_off_early_has_a_page(sample: Bundle) -> None:
+    bare = replace(sample.runs[0], outcome="interrupted", sites=(), links=(), stages=(), control={}, state={},
+                   fidelity={}, bringup={})  # fmt: skip
+    assert "interrupted" in Page(make_html([replace(sample, runs=(bare,), events=())])).text
+
+
+def test_several_bundles_side_by_side(sample: Bundle, tmp_path: Path) -> None:
+    changes = {"timers": "default"}
+    other = read_bundle(sample_bundle.write(tmp_path / "other", repetitions=2, scenario_changes=changes))
+    html = make_html([sample, other])
+    page = Page(html)
+    assert sorted(set(page.ids)) == sorted(page.ids)
+    assert "Where the bundles differ" in page.text
+    assert "scenario: timers" in page.text
+    assert "b · pim-ssm" in page.text
+    assert html.count('colspan="2"') >= 2
+    assert {link[1:] for link in page.links} <= set(page.ids)
+
+
+def test_bundles_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [sample_bundle.write(tmp_path / d / "b") for d in ("x", "y")]
+    text = Page(make_html([read_bundle(p) for p in paths])).text
+    assert str(paths[0]) in text
+    assert str(paths[1]) in text
+
+
+def test_where_the_report_goes(tmp_path: Path) -> None:
+    one, two = sample_bundle.write(tmp_path / "one"), sample_bundle.write(tmp_path / "two")
+    assert write_report([one]) == one / "report.html"
+    assert write_report([str(one), two]) == tmp_path / "comparison.html"
+    assert write_report([one], tmp_path / "x.html").read_text() == (one / "report.html").read_text()
+    with pytest.raises(RequestError, match="cannot write the report"):
+        write_report([one], tmp_path / "nowhere" / "x.html")
+    with pytest.raises(RequestError, match="no bundle"):
+        write_report([])
+
+
+def test_a_dollar_sign_is_no_formula_and_a_picture_says_what_it_is() -> None:
+    with style("x"):
+        made = figure(2, 1)
+        made.subplots().set_title("a$b$c")
+        svg = render(made, "x", 'what "it" <is>')
+    assert ">a$b$c</text>" in svg
+    assert 'aria-label="what &quot;it&quot; &lt;is>"' in svg
+    assert "<metadata" not in svg

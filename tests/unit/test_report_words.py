@@ -1,0 +1,82 @@
+"""The sentences of a report: they say what the numbers say, and no more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sample_bundle
+
+from testbed.bundle import read_bundle
+from testbed.report import words
+from testbed.report.figures import Study, studies
+from testbed.spec.scenario import Scenario
+
+
+def study(path: Path, **options: Any) -> Study:
+    return studies([read_bundle(sample_bundle.write(path, **options))])[0]
+
+
+def scenario(**changes: Any) -> Scenario:
+    return Scenario.model_validate(sample_bundle.scenario(**changes))
+
+
+def test_sending_rate_is_the_transports_or_a_share_of_the_narrowest_link() -> None:
+    assert words.sending_rate(scenario()) == 485e6
+    assert words.sending_rate(scenario(transport={"rate": "100Mbit"})) == 100e6
+    unshaped = scenario().model_dump(mode="json")
+    unshaped["topology"]["defaults"]["link"]["rate"] = None
+    assert words.sending_rate(Scenario.model_validate(unshaped)) is None
+    assert "stand for nothing" in words.scaling(Scenario.model_validate(unshaped)).rule
+
+
+def test_the_scaling_rule_keeps_the_time() -> None:
+    """2 GiB at 485 Mb/s: 35.4 s; so are 44.3 GB at 10 Gb/s, and 70 GB at 15.8 Gb/s."""
+    rule = words.scaling(scenario()).rule
+    assert rule.startswith("2 GiB at 485 Mb/s stands for 44.3 GB at 10 Gb/s and 443 GB at 100 Gb/s;")
+    assert "70 GB model needs 15.81 Gb/s" in rule
+    time = 2 * 2**30 * 8 / 485e6
+    assert pytest.approx(time, rel=0.002) == 44.3e9 * 8 / 10e9
+    assert pytest.approx(time, rel=0.002) == 70e9 * 8 / 15.81e9
+
+
+def test_the_verdict_of_a_single_run_claims_no_difference(tmp_path: Path) -> None:
+    said = words.verdict(study(tmp_path / "b"))
+    assert said[0].startswith("Every site received the whole model")
+    assert "36.56 s with pim-ssm (469.9 Mb/s of goodput, 97 % of the sending rate)" in said[1]
+    assert "50 ms with pim-ssm (4 of 8 sites hit)" in said[2]
+    assert "may be chance" in said[-1]
+
+
+def test_the_verdict_names_who_missed_out_and_what_does_not_count(tmp_path: Path) -> None:
+    outcomes = {"pim-sm-1": "failed", "pim-sm-2": "invalid"}
+    said = words.verdict(study(tmp_path / "b", repetitions=7, outcomes=outcomes))
+    assert said[0] == (
+        "Not every site received the whole model: with pim-sm milan did not (1 of 48 deliveries: no packet for 60 s)."
+    )
+    assert any("for the longest outage they lie apart" in s for s in said)
+    assert said[-1].startswith("Not counted: pim-sm-2, invalid (every core was busy")
+
+
+def test_the_verdict_of_nothing(tmp_path: Path) -> None:
+    outcomes = {"pim-sm-1": "invalid", "pim-ssm-1": "interrupted"}
+    assert words.verdict(study(tmp_path / "b", outcomes=outcomes))[0] == "No run gave numbers that count."
+
+
+def test_flags() -> None:
+    assert words.flags({}) == []
+    (known,) = words.flags({"flags": ["impairments-ignored: delays, jitter and losses were left out"]})
+    assert "NOT applied" in known
+    assert words.flags({"flags": {"ignore_impairments": True}}) == [known]
+    assert words.flags({"flags": {"odd": "very", "off": False}}) == ["odd: very"]
+
+
+def test_missing_delays_are_a_threat_and_real_ones_are_not(tmp_path: Path) -> None:
+    found = study(tmp_path / "b")
+    assert any("No link has a propagation delay" in t for t in words.threats(found))
+    data = sample_bundle.scenario()
+    data["topology"]["links"][3]["delay"] = 0.005
+    with_delay = replace(found, scenario=Scenario.model_validate(data))
+    assert not any("No link has a propagation delay" in t for t in words.threats(with_delay))
