@@ -10,7 +10,8 @@ Layout of a bundle:
     events.jsonl           one Event a line, every run, one clock
     runs.json              a list of Run
     report.html            made from the above
-    runs/<scheme>-<rep>/   frr/<node>/*.conf, log/<node>/*, delivery/<sync>-<host>.json, probes/<sync>-<host>.npz, tree/*.json
+    runs/<scheme>-<rep>/   frr/<node>/*.conf, log/<node>/*, delivery/<sync>/<host>/*, probes/<sync>-<host>.npz,
+                           tree/<router>.json
 """
 
 from __future__ import annotations

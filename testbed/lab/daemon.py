@@ -92,7 +92,8 @@ def dry_run(configs: Mapping[str, RouterConfig], folder: Path, environment: dict
         path = folder / f"{daemon}-{batch[0]}.conf"
         path.write_text(text)
         result = subprocess.run(
-            [str(FRR / daemon), "-C", "-f", str(path)],
+            # In a network namespace of its own: zebra turns forwarding on where it runs, even in a dry run.
+            ["unshare", "--net", str(FRR / daemon), "-C", "-f", str(path)],
             capture_output=True,
             text=True,
             env=environment,

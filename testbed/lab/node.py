@@ -27,7 +27,8 @@ T = TypeVar("T")
 START_DEADLINE = 20.0
 
 # Where a node's private folders stand in it; each is a folder of the lab's state, so it is readable from outside too.
-PRIVATE = {"etc": "/etc/frr", "log": "/var/log", "run": "/run"}
+# ospfd of FRR 10 keeps its sequence numbers under /var/lib/frr.
+PRIVATE = {"etc": "/etc/frr", "lib": "/var/lib/frr", "log": "/var/log", "run": "/run"}
 
 _ROUTER_SYSCTLS = {
     "net/ipv4/ip_forward": "1",
@@ -87,7 +88,7 @@ class Node:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         (self.folder / "run" / "frr").mkdir(exist_ok=True)
         if self.spec.role.is_router:
-            _give_to_frr(self.folder / "etc", self.folder / "log", self.folder / "run" / "frr")
+            _give_to_frr(*(self.folder / part for part in ("etc", "lib", "log", "run/frr")))
         self._worker = namespace.Worker(self.name, lambda: None)
         entered = self._worker.submit(self._enter)
         try:

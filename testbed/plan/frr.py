@@ -73,6 +73,7 @@ def render(
     Raises RequestError for a node that is no router, or an RP that is none.
     """
     node = _router(plan, node_name)
+    timers = timers.on(sum(not link.is_lan for link in plan.links.values()))
     daemons = _daemons(scheme_features, timers, frr_version)
     context = {
         "node": node,

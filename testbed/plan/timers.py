@@ -13,10 +13,15 @@ Sources
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from testbed.errors import Problem, RequestError
+
+
+# A session at 50 ms costs about 0.3 % of a core at each end: with more links than this, two cores cannot start a
+# network without starving some of them for longer than their detection time.
+BFD_LINKS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,16 @@ class Timers:
         """
         delays = self.ospf.lsa_interval + self.ospf.lsa_min_arrival + self.ospf.spf_max
         return 2 * self.ospf.hello + self.ospf.retransmit + delays / 1000
+
+    def on(self, links: int) -> Timers:
+        """The profile as a network with `links` links between routers can bear it.
+
+        Beyond BFD_LINKS links BFD falls back to FRR's default of 3 x 300 ms: all sessions share this machine's few
+        cores, and a detection time shorter than the scheduling delay at start makes healthy neighbours flap for good.
+        """
+        if self.bfd is None or links <= BFD_LINKS or self.bfd.interval >= 300:
+            return self
+        return replace(self, bfd=BfdTimers(interval=300, multiplier=3))
 
 
 # As quick as FRR's knobs allow while 20 routers on two cores keep their neighbours. The throttles are off because

@@ -26,15 +26,14 @@ from testbed.run.signals import uninterrupted
 from testbed.run.stages import find_stages
 from testbed.run.timeline import Timeline, steps
 from testbed.schemes import Scheme, make_scheme
+from testbed.spec.limits import ENCAPSULATION_ROOM
 from testbed.spec.scenario import Scenario, SchemeChoice, Sync
 from testbed.transfer.base import Delivery, Destination
 from testbed.transfer.manifest import Manifest
 from testbed.transfer.registry import TRANSPORTS
 from testbed.transfer.session import Session
 
-# What every scheme's encapsulation may add to a packet: BIER with 256 bits takes 44 bytes, SRv6 with a segment
-# routing header of three segments 112; one block size for all schemes, or their goodputs would not compare.
-ENCAPSULATION_ROOM = 148
+# The Ethernet header around an IP packet, in bytes.
 ETHERNET = 14
 
 _POLL = 0.1

@@ -61,7 +61,7 @@ class PimSsm(_Pim):
     """(S,G) trees straight from IGMPv3 joins; no rendezvous point, no shared tree (RFC 7761 4.8, RFC 4607)."""
 
     name = "pim-ssm"
-    features = PimFeatures(mode="ssm")
+    features: PimFeatures | None = PimFeatures(mode="ssm")
 
     def flow(self, number: int) -> Flow:
         return Flow(number, f"232.1.0.{number}", ssm=True)
@@ -72,7 +72,7 @@ class PimSm(_Pim):
     switches to the source's own tree with its first packet (RFC 7761 4.2.1, 4.4)."""
 
     name = "pim-sm"
-    features = PimFeatures(mode="sm")
+    features: PimFeatures | None = PimFeatures(mode="sm")
 
     def flow(self, number: int) -> Flow:
         return Flow(number, f"239.1.0.{number}", ssm=False)

@@ -2,7 +2,7 @@
 
 After a change that is meant, regenerate them and read the difference:
 
-    GOLDEN_UPDATE=1 pytest tests/golden/test_frr.py && git diff tests/golden/frr
+    UPDATE_GOLDEN=1 pytest tests/golden/test_frr.py && git diff tests/golden/frr
 
 Each case is a folder `frr/<case>/<router>/<file>`; one router of each kind stands for all of its kind.
 """
@@ -27,7 +27,7 @@ from testbed.plan.types import Plan
 from testbed.spec.topology import Topology
 
 GOLDEN = Path(__file__).parent / "frr"
-UPDATE = os.environ.get("GOLDEN_UPDATE") == "1"
+UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 DAEMONS = Path("/usr/lib/frr")
 
 
@@ -105,7 +105,7 @@ def test_files_are_as_agreed(case: Case) -> None:
     agreed = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.conf")}
     assert sorted(now) == sorted(agreed)
     for name, text in now.items():
-        assert text == agreed[name], f"{case.name}/{name}; GOLDEN_UPDATE=1 writes it anew"
+        assert text == agreed[name], f"{case.name}/{name}; UPDATE_GOLDEN=1 writes it anew"
 
 
 def test_no_folder_is_left_of_a_case_that_is_gone() -> None:
