@@ -84,8 +84,8 @@ class Capabilities:
         return self.features[feature] == ""
 
 
-def probe_machine(folder: Path | None = None) -> Capabilities:
-    """Look at this machine, in well under a second. `disk_free` is that of `folder` (the current one if None)."""
+def probe_machine(folder: Path = Path("/var/tmp")) -> Capabilities:
+    """Look at this machine, in well under a second. `disk_free` is that of `folder`: by default where models are made."""
     root = os.geteuid() == 0
     memory = _memory()
     return Capabilities(
@@ -106,7 +106,7 @@ def probe_machine(folder: Path | None = None) -> Capabilities:
         memory_total=memory.get("MemTotal", 0),
         memory_available=memory.get("MemAvailable", 0),
         shm_free=_free("/dev/shm"),
-        disk_free=_free(folder or "."),
+        disk_free=_free(folder),
         rmem_max=int(_read("/proc/sys/net/core/rmem_max").strip() or 0),
     )
 

@@ -16,10 +16,10 @@ from testbed.units import format_size
 Status = Literal["ok", "warn", "missing"]
 
 OLDEST_FRR = (8, 4)
-# What the quickstart takes: a 2 GiB model in memory, what is in flight to 8 sites, and the daemons of 20 routers.
+# What the quickstart takes: a 2 GiB model in /var/tmp, what is in flight to 8 sites in /dev/shm, 20 routers' daemons.
 QUICKSTART_MEMORY = 4 * 2**30
-QUICKSTART_SHM = 5 * 2**29
-QUICKSTART_DISK = 2**30
+QUICKSTART_SHM = 2**30
+QUICKSTART_DISK = 3 * 2**30
 # A receiver at 500 Mb/s that waits 25 ms for its core finds 1.6 MB in its socket, which the kernel counts double.
 ENOUGH_RMEM = 4_000_000
 
@@ -157,8 +157,8 @@ def _size_checks(cap: Capabilities) -> Iterator[Check]:
     size = f"size={QUICKSTART_SHM // 2**20}M"
     hint = f"mount -o remount,{size} /dev/shm (docker: --shm-size), or send less: --size 256MiB"
     yield _check("/dev/shm", cap.shm_free >= QUICKSTART_SHM, shm, hint, "warn")
-    disk = f"{format_size(cap.disk_free)} free"
-    yield _check("disk", cap.disk_free >= QUICKSTART_DISK, disk, "make room, or write elsewhere: --out DIR", "warn")
+    disk = f"{format_size(cap.disk_free)} free in /var/tmp"
+    yield _check("disk", cap.disk_free >= QUICKSTART_DISK, disk, "make room, or send less: --size 256MiB", "warn")
     rmem = f"{format_size(cap.rmem_max)} at most"
     hint = "sysctl -w net.core.rmem_max=16777216; smaller ones lose packets above some 100 Mb/s"
     yield _check("socket buffers", cap.rmem_max >= ENOUGH_RMEM, rmem, hint, "warn")
@@ -168,7 +168,7 @@ def _too_small(cap: Capabilities, needs: Needs) -> Iterator[Problem]:
     sizes = (
         ("memory available", cap.memory_available, needs.memory, "close other programs, or send less: --size"),
         ("free in /dev/shm", cap.shm_free, needs.shm, "mount -o remount,size={mib}M /dev/shm, or send less: --size"),
-        ("free on the disk", cap.disk_free, needs.disk, "make room, or write elsewhere: --out DIR"),
+        ("free in /var/tmp", cap.disk_free, needs.disk, "make room, or send less: --size"),
     )
     for what, have, need, hint in sizes:
         if have < need:

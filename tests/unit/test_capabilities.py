@@ -213,7 +213,7 @@ class TestRequirements:
         assert [problem.what for problem in problems] == [
             "7 GiB memory available, 9 GiB needed",
             "4 GiB free in /dev/shm, 5 GiB needed",
-            "50 GiB free on the disk, 99 GiB needed",
+            "50 GiB free in /var/tmp, 99 GiB needed",
         ]
         assert "size=5120M" in problems[1].hint
 
