@@ -85,7 +85,7 @@ class Capabilities:
 
 
 def probe_machine(folder: Path = Path("/var/tmp")) -> Capabilities:
-    """Look at this machine, in well under a second. `disk_free` is that of `folder`: by default where models are made."""
+    """Look at this machine, in well under a second. `disk_free` is that of `folder`, where models are made."""
     root = os.geteuid() == 0
     memory = _memory()
     return Capabilities(
