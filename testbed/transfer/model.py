@@ -25,6 +25,7 @@ from testbed.transfer.manifest import NAME, File, Manifest, block_spans, digest,
 
 BLOCK = 2**20
 MIN_SHARD = 2**16
+MAX_SHARDS = 99_999
 INDEX = "model.safetensors.index.json"
 
 _ALIGN = 4096  # data starts on a page, as a loader that maps the file likes it
@@ -38,6 +39,8 @@ def shard_sizes(size: int, shard: int) -> list[int]:
     if size < MIN_SHARD or shard < MIN_SHARD:
         raise RequestError(f"a model of {size} bytes in shards of {shard}: both must be at least {MIN_SHARD} bytes")
     count = -(-size // shard)
+    if count > MAX_SHARDS:
+        raise RequestError(f"{size} bytes in shards of {shard} are {count} shards; at most {MAX_SHARDS} have a name")
     if size // count < MIN_SHARD:
         raise RequestError(f"{count} shards of {size} bytes are less than {MIN_SHARD} bytes each; use fewer shards")
     return [size // count + (number < size % count) for number in range(count)]

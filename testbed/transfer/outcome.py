@@ -56,7 +56,7 @@ def reason(delivery: Delivery, state: State, fate: Fate | None, trouble: str) ->
     if claimed:
         cause = trouble or "although the sender reports success"
     else:
-        cause = trouble or (fate.reason if fate else "the sender has no record of it")
+        cause = "; ".join(filter(None, (trouble, fate.reason if fate else "the sender has no record of it")))
     if not state.shortfalls:
         return cause
     return f"{missing} of {delivery.manifest.blocks} blocks missing: {cause}"

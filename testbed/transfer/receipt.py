@@ -25,7 +25,8 @@ _THOROUGH = 3  # polls that check everything after the receiver has finished a f
 _FIRST_PAUSE = 0.02
 _LAST_PAUSE = 1.0
 _FEW = 2  # so few doubtful blocks are looked at every _FIRST_PAUSE, so that the last one is seen when it comes
-_BREATH = 20  # a scan that took t is not repeated for _BREATH x t: scanning one file takes 5 % of a core at most
+_BREATH = 20  # a scan that took t of CPU time is not repeated for _BREATH x t: 5 % of a core at most, but no
+_LONGEST_BREATH = 0.2  # pause gets longer than this
 
 
 @dataclass(slots=True)
@@ -163,10 +164,10 @@ class Receipt:
             self._scan(arrival, now, thorough)
 
     def _scan(self, arrival: _Arrival, now: float, thorough: bool) -> None:
-        began = time.monotonic()
+        began = time.thread_time()
         present = list(self._present(arrival))
         few = len(arrival.doubts) <= _FEW
-        arrival.next_scan = now + _BREATH * (time.monotonic() - began)
+        arrival.next_scan = now + min(_LONGEST_BREATH, _BREATH * (time.thread_time() - began))
         for number in present:
             again, pause = arrival.doubts.get(number, (0.0, _FIRST_PAUSE))
             if not thorough and now < again:

@@ -2,9 +2,10 @@
 
 What its options mean is not always what they seem; found by measurement:
 - `-R` counts IP bytes (block + 52) in units of 1024 bit/s, so a link-layer rate has to be converted.
-- robust (`-s`) x GRTT (`-r`) is how long either side bears silence before it drops the other, and one GRTT passes
-  before the first file. A GRTT of 0.3 s costs 0.3 s and bears 15 s; longer outages are repaired by a restart
-  (`-f`, `-F`), which fetches only what is missing and goes on for as long as the delivery's patience lasts.
+- robust (`-s`) x GRTT (`-r`) is how long a receiver bears silence; the sender waits three times as long for a mute
+  receiver at the end of a file, once as long at the start; and one GRTT passes before the first file. A GRTT of
+  0.3 s costs 0.3 s and bears 15 s; longer outages are repaired by a restart (`-f`, `-F`), which fetches only what is
+  missing and goes on for as long as the delivery's patience lasts.
 - The files of a session are sent one after the other, and each waits until every receiver has, or has been dropped
   from, the one before. The small files come first, where waiting costs nothing, the shards last; the fewer shards,
   the fewer places where one cut site can hold up the others.
@@ -66,7 +67,7 @@ class Uftp:
             raise RequestError(problems)
 
     def silence(self, delivery: Delivery) -> float:
-        return _ROBUST * self._grtt(delivery)
+        return 3 * _ROBUST * self._grtt(delivery)
 
     def receiver(self, delivery: Delivery, destination: Destination, folder: Folder) -> Command:
         done, part = folder.data / "done", folder.data / "part"

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import RequestError
+from testbed.transfer.base import Delivery, Destination, Fate, Folder
+from testbed.transfer.manifest import File, Manifest
+from testbed.transfer.registry import TRANSPORTS, transport
+from testbed.transfer.sockets import is_member, joined_channels, joined_groups
+from testbed.transfer.uftp import Uftp, parse_fates
+
+MANIFEST = Manifest(
+    1000, (File("config.json", 10, (b"",)), File("m-1", 5000, (b"",) * 5), File("index.json", 20, (b"",)))
+)
+DELIVERY = Delivery(
+    sync="sync1",
+    model=Path("/var/tmp/model"),
+    manifest=MANIFEST,
+    group=IPv4Address("232.1.0.1"),
+    source_host="repo-src",
+    source=IPv4Address("10.64.0.2"),
+    ssm=True,
+    rate=485_000_000,
+    block=8800,
+    patience=60.0,
+    destinations=(
+        Destination("a-st", "a", IPv4Address("10.64.0.6")),
+        Destination("b-st", "b", IPv4Address("10.64.0.10")),
+    ),
+)
+
+
+def option(argv: tuple[str, ...], flag: str) -> str:
+    return argv[argv.index(flag) + 1]
+
+
+def test_the_sender_is_told_everything(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, DELIVERY.model)
+    command = Uftp().sender(DELIVERY, folder, 0)
+    assert command.argv[:4] == ("env", "-C", str(tmp_path), "uftp")
+    flags = ("-M", "-P", "-I", "-U", "-t", "-p", "-b", "-D", "-s", "-r")
+    assert {flag: option(command.argv, flag) for flag in flags} == {
+        "-M": "232.1.0.1",
+        "-P": "232.1.0.1",
+        "-I": "10.64.0.2",
+        "-U": "0x0A400002",
+        "-t": "64",
+        "-p": "1044",
+        "-b": "8800",
+        "-D": "sync1",
+        "-s": "50",
+        "-r": "0.3:0.3:1",
+    }
+    assert command.files[Path(option(command.argv, "-H").removeprefix("@"))] == "0x0A400006\n0x0A40000A\n"
+    listed = command.files[Path(option(command.argv, "-i"))].split()
+    assert listed == [f"/var/tmp/model/{name}" for name in ("config.json", "index.json", "m-1")]
+
+
+def test_a_later_attempt_resumes(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, DELIVERY.model)
+    assert not Uftp().resumable(DELIVERY, folder)
+    (tmp_path / "_group_12AB34CD_restart").touch()
+    assert Uftp().resumable(DELIVERY, folder)
+    argv = Uftp().sender(DELIVERY, folder, 2).argv
+    assert option(argv, "-F") == "_group_12AB34CD_restart"
+    assert option(argv, "-D") == "sync1"
+    assert option(argv, "-S") == str(tmp_path / "status-2")
+    assert not {"-H", "-i"} & set(argv)
+
+
+@pytest.mark.parametrize("block", [1300, 8800])
+def test_the_rate_is_that_of_the_link_layer(tmp_path: Path, block: int) -> None:
+    argv = Uftp().sender(replace(DELIVERY, block=block), Folder(tmp_path, DELIVERY.model), 0).argv
+    ip_bits_a_second = int(option(argv, "-R")) * 1024
+    packets = ip_bits_a_second / 8 / (block + 52)
+    assert packets * (block + 66) * 8 == pytest.approx(485_000_000, rel=1e-5)
+
+
+def test_short_patience_means_a_shorter_grtt(tmp_path: Path) -> None:
+    delivery = replace(DELIVERY, patience=5.0)
+    assert option(Uftp().sender(delivery, Folder(tmp_path, DELIVERY.model), 0).argv, "-r").startswith("0.1:0.1:")
+    assert Uftp().silence(delivery) == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize("ssm", [True, False])
+def test_a_receiver_listens_to_the_source_only_with_ssm(tmp_path: Path, ssm: bool) -> None:
+    folder = Folder(tmp_path / "work", tmp_path / "data")
+    command = Uftp().receiver(replace(DELIVERY, ssm=ssm), DELIVERY.destinations[1], folder)
+    assert option(command.argv, "-U") == "0x0A40000A"
+    assert option(command.argv, "-I") == "10.64.0.10"
+    assert option(command.argv, "-F") == str(Uftp().marker(folder))
+    assert Path(option(command.argv, "-T")) in command.folders
+    assert Path(option(command.argv, "-D")) in command.folders
+    assert ("-S" in command.argv) == ssm
+    if ssm:
+        assert command.files[Path(option(command.argv, "-S"))] == "0x0A400002|10.64.0.2\n"
+
+
+@pytest.mark.parametrize(("rate", "cache"), [(10**6, "10240"), (100 * 10**6, "125000"), (10**10, "1048576")])
+def test_received_bytes_are_not_held_back_for_long(tmp_path: Path, rate: int, cache: str) -> None:
+    command = Uftp().receiver(replace(DELIVERY, rate=rate), DELIVERY.destinations[0], Folder(tmp_path, tmp_path))
+    assert option(command.argv, "-c") == cache
+
+
+def test_every_reason_against_a_delivery_is_told() -> None:
+    Uftp().check(DELIVERY)
+    bad = replace(DELIVERY, block=9000, rate=500, group=IPv4Address("239.1.0.1"), destinations=())
+    with pytest.raises(RequestError) as caught:
+        Uftp().check(bad)
+    text = str(caught.value)
+    for part in ("a block of 9000 bytes", "use at most 8948", "232.0.0.0/8", "500 bit/s", "no destination"):
+        assert part in text
+    with pytest.raises(RequestError, match="not a multicast group"):
+        Uftp().check(replace(DELIVERY, group=IPv4Address("10.0.0.1")))
+
+
+def fates(text: str) -> dict[str, Fate]:
+    return parse_fates(DELIVERY, iter(text.split()))
+
+
+A_COMPLETE = """
+    CONNECT;success;0x0A400006
+    RESULT;0x0A400006;sync1/config.json;0KB;copy;1KB/s
+    RESULT;0x0A400006;sync1/index.json;0KB;skipped;1KB/s
+    RESULT;0x0A400006;sync1/m-1;4KB;copy;1KB/s
+"""
+
+
+def test_only_all_files_are_everything() -> None:
+    assert fates("") == {}
+    assert fates(A_COMPLETE) == {"a-st": Fate(True)}
+    assert fates(A_COMPLETE.replace("copy", "lost")) == {
+        "a-st": Fate(False, "dropped by the sender: no answer (lost) at config.json")
+    }
+    assert fates("CONNECT;success;0x0a400006") == {"a-st": Fate(False, "config.json was not sent to its end")}
+
+
+def test_a_mute_destination_and_strangers() -> None:
+    mute = "CONNECT;failed;0x0A40000A RESULT;0x0A40000A;sync1/m-1;4KB;mute;"
+    stranger = "RESULT;0x7;sync1/m-1;4KB;copy;1"
+    assert fates(f"{A_COMPLETE} {mute} {stranger}") == {"a-st": Fate(True), "b-st": Fate(False, "never registered with the sender (mute)")}
+
+
+def test_the_last_attempt_counts() -> None:
+    lost = "CONNECT;success;0x0A400006 RESULT;0x0A400006;sync1/m-1;4KB;lost;\n"
+    assert fates(lost + A_COMPLETE) == {"a-st": Fate(True)}
+    assert fates("CONNECT;failed;0x0A400006 " + A_COMPLETE) == {"a-st": Fate(True)}
+
+
+def test_fates_are_read_in_the_order_of_the_attempts(tmp_path: Path) -> None:
+    (tmp_path / "status-9").write_text("RESULT;0x0A400006;sync1/m-1;4KB;lost;\n")
+    (tmp_path / "status-10").write_text(A_COMPLETE.replace(" ", ""))
+    assert Uftp().fates(DELIVERY, Folder(tmp_path, DELIVERY.model)) == {"a-st": Fate(True)}
+
+
+def test_transports_are_found_by_name() -> None:
+    assert transport("uftp") is TRANSPORTS["uftp"]
+    with pytest.raises(RequestError, match="no transport 'ftp'; there is: uftp"):
+        transport("ftp")
+
+
+IGMP = """\
+Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter
+1\tlo        :     1      V3
+\t\t\t\t010000E0     1 0:00000000\t\t0
+2\teth0      :     2      V3
+\t\t\t\t010001EF     1 0:00000000\t\t0
+"""
+MCFILTER = """\
+Idx Device        MCA        SRC    INC    EXC
+  2   eth0 0xe8010001 0x0a400002      1      0
+  2   eth0 0xe8010002 0x0a400002      0      1
+"""
+
+
+def test_memberships_are_read_as_the_kernel_writes_them() -> None:
+    assert joined_groups(IGMP) == {IPv4Address("224.0.0.1"), IPv4Address("239.1.0.1")}
+    assert joined_channels(MCFILTER) == {(IPv4Address("232.1.0.1"), IPv4Address("10.64.0.2"))}
+    assert not is_member(2**22 + 1, IPv4Address("224.0.0.1"))
