@@ -126,6 +126,15 @@ class Series:
         return tuple(RunFigures(r) for r in self.runs if counts(r))
 
     @property
+    def usable(self) -> tuple[RunFigures, ...]:
+        """What to show: the runs that count; where none does, one that does not, which `title` then says."""
+        return self.measured or (RunFigures(self.shown),)
+
+    @property
+    def title(self) -> str:
+        return self.label if self.measured else f"{self.label} (not counted)"
+
+    @property
     def shown(self) -> Run:
         """The run to draw: of those that count, the one with the median slowest site; else the first at all."""
         timed = sorted((f for f in self.measured if f.slowest_s is not None), key=lambda f: f.slowest_s or 0.0)

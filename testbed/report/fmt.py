@@ -18,7 +18,8 @@ def seconds(value: float) -> str:
 def ms(value: float) -> str:
     if abs(value) >= 10_000:
         return f"{value / 1000:.1f} s"
-    return f"{value:.1f} ms" if 0 < abs(value) < 10 else f"{value:.0f} ms"
+    text = f"{value:.1f} ms" if 0 < abs(value) < 10 else f"{value:,.0f} ms"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def rate(value: float) -> str:

@@ -120,7 +120,7 @@ def outage_strip(series: Sequence[Series], name: str) -> str:
     """Every outage of every run that counts, by site: a dot each; of six of one cause the quartiles and median too."""
     points: dict[str, dict[tuple[int, str], list[float]]] = {}  # by site, then by scheme and what the outage follows
     for index, s in enumerate(series):
-        runs = [f.run for f in s.measured]
+        runs = [f.run for f in s.usable]
         labels = site_labels(runs)
         for run in runs:
             for site in run.sites:
@@ -146,7 +146,7 @@ def outage_strip(series: Sequence[Series], name: str) -> str:
                     axes.barh(y, summary.iqr, left=summary.q1, height=step * 0.8, color=hue, alpha=0.25)
                     axes.plot([summary.median] * 2, [y - step * 0.4, y + step * 0.4], color=hue)
                 axes.plot(values, jitter, "o", markersize=4, color=hue, alpha=0.75, markeredgewidth=0)
-        handles = [axes.plot([], [], "o", color=category(s.hue), label=s.label)[0] for s in series]
+        handles = [axes.plot([], [], "o", color=category(s.hue), label=s.title)[0] for s in series]
         made.legend(handles=handles, loc="outside upper right", ncols=min(4, len(series)), handletextpad=0.1)
         _rows(axes, rows)
         ms_axis(axes, longest)
@@ -165,7 +165,7 @@ def _rows(axes: Axes, labels: Sequence[str]) -> None:
 
 def link_bytes(series: Sequence[Series], name: str) -> str:
     """Bytes of each direction of each core link against the ideal tree; idle directions are left out."""
-    per = [link_medians([f.run for f in s.measured] or s.runs[:1]) for s in series]
+    per = [link_medians([f.run for f in s.usable]) for s in series]
     keys = dict.fromkeys(k for found in per for k, link in found.items() if not link.is_lan)
     peak = {k: max(max(f[k].bytes, f[k].ideal_bytes) for f in per if k in f) for k in keys}
     busiest = max(peak.values(), default=0)
@@ -182,7 +182,7 @@ def link_bytes(series: Sequence[Series], name: str) -> str:
             at = [row - 0.38 + step * (index + 0.5) for row in range(len(keys_shown))]
             widths = [found[k].bytes / unit if k in found else 0.0 for k in keys_shown]
             s = series[index]
-            axes.barh(at, widths, height=step * 0.86, color=category(s.hue), label=s.label, linewidth=0)
+            axes.barh(at, widths, height=step * 0.86, color=category(s.hue), label=s.title, linewidth=0)
         for row, key in enumerate(keys_shown):
             ideal = next(f[key].ideal_bytes for f in per if key in f) / unit
             if ideal:
@@ -199,10 +199,7 @@ def link_bytes(series: Sequence[Series], name: str) -> str:
 
 def comparison(series: Sequence[Series], studies: Sequence[Study], name: str) -> str:
     """Four small charts: slowest site, its goodput, longest outage, bytes against the ideal tree."""
-    usable = [s for s in series if s.measured]
-    if not usable:
-        return ""
-    rates = {r for s in usable if (r := sending_rate(studies[s.bundle].scenario))}
+    rates = {r for s in series if (r := sending_rate(studies[s.bundle].scenario))}
     rate = rates.pop() if len(rates) == 1 else None
     panels: list[tuple[str, str, Callable[[float], str], float | None]] = [
         ("slowest_s", "Slowest site, s", fmt.seconds, None),
@@ -211,17 +208,17 @@ def comparison(series: Sequence[Series], studies: Sequence[Study], name: str) ->
         ("against_ideal", "Bytes against the ideal tree (line: ideal)", fmt.ratio, 1.0),
     ]
     with style(name):
-        made = figure(WIDTH, 1.3 + 0.5 * len(usable))
+        made = figure(WIDTH, 1.3 + 0.5 * len(series))
         grid = made.subplots(2, 2, sharey=True)
         for axes, (what, title, show, mark) in zip(grid.flat, panels, strict=True):
             scale = 1e6 if what == "slowest_goodput" else 1.0
-            _bars(axes, usable, what, scale, show, mark)
+            _bars(axes, series, what, scale, show, mark)
             if mark:
                 axes.axvline(mark / scale, color=colour("ink"), linewidth=1.2)
             axes.set_title(title)
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.10g}"))
-            _rows(axes, [s.label for s in usable])
+            _rows(axes, [s.title for s in series])
         return render(made, name, "Schemes compared: slowest site, goodput, longest outage, bytes against ideal")
 
 
@@ -229,18 +226,19 @@ def _bars(
     axes: Axes, series: Sequence[Series], what: str, scale: float, show: Callable[[float], str], mark: float | None
 ) -> None:
     """Medians as bars with their values beside them, clear of the mark; with repetitions a dot for each run."""
+    widest = (mark or 0.0) / scale
     for row, s in enumerate(series):
-        summary = s.of(what)
+        values = [v / scale for f in s.usable if (v := getattr(f, what)) is not None]
+        summary = summarise(values)
         if summary is None:
             axes.annotate("–", (0, row), xytext=(4, 0), textcoords="offset points", va="center", color=colour("soft"))
             continue
-        middle = summary.median / scale
-        axes.barh(row, middle, height=0.56, color=category(s.hue), linewidth=0)
-        values = [v / scale for f in s.measured if (v := getattr(f, what)) is not None]
+        alpha = 1.0 if s.measured else 0.35
+        axes.barh(row, summary.median, height=0.56, color=category(s.hue), alpha=alpha, linewidth=0)
         if len(values) > 1:
             axes.plot(values, [row] * len(values), "o", markersize=3, color=colour("ink"), alpha=0.6, markeredgewidth=0)
-        beside = max(*values, (mark or 0.0) / scale)
-        axes.annotate(show(summary.median), (beside, row), xytext=(5, 0), textcoords="offset points", va="center",
-                      fontsize=8.5)  # fmt: skip
-    axes.margins(x=0.22)
-    axes.set_xlim(left=0)
+        beside = max([*values, (mark or 0.0) / scale])
+        widest = max(widest, beside)
+        axes.annotate(show(summary.median * scale), (beside, row), xytext=(5, 0), textcoords="offset points",
+                      va="center", fontsize=8.5)  # fmt: skip
+    axes.set_xlim(0, widest * 1.25 or 1)  # room for the values

@@ -22,6 +22,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 _ROLES = ("ink", "soft", "rule", "shade", "bad", *(f"s{n}" for n in range(1, 9)))
 _STAND_IN = {role: f"#0a0b{index:02x}" for index, role in enumerate(_ROLES, 0x10)}
 CATEGORIES = 8
+LINEAR_MS = 1000.0
 
 
 def colour(role: str) -> str:
@@ -102,8 +103,8 @@ def render(made: Figure, name: str, description: str) -> str:
 
 
 def ms_axis(axes: Axes, longest: float) -> None:
-    """The x axis in ms: linear, or beyond a second logarithmic from 10 ms on, so that short and long both show."""
-    if longest > 1000:
+    """The x axis in ms: linear, or beyond LINEAR_MS logarithmic from 10 ms on, so that short and long both show."""
+    if longest > LINEAR_MS:
         axes.set_xscale("symlog", linthresh=10, linscale=0.6)
         axes.xaxis.set_major_locator(FixedLocator([0, 10, 100, 1000, 10_000, 100_000]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

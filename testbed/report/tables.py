@@ -18,35 +18,54 @@ NOT_AVERAGED = "shown, not averaged"
 
 
 def comparison(series: Sequence[Series], bundles: Sequence[str]) -> Table:
-    """One column a scheme; with several bundles, the schemes of each bundle side by side."""
-    columns = [Column(s.scheme, group=bundles[s.bundle] if len(bundles) > 1 else "") for s in series]
+    """One column a scheme; with several bundles, the schemes of each bundle side by side.
+
+    A scheme of which no run counts shows one of its runs, greyed.
+    """
+    several = len(bundles) > 1
+    columns = [
+        Column(s.scheme if s.measured else f"{s.scheme} (not counted)", group=bundles[s.bundle] if several else "")
+        for s in series
+    ]
+
+    def over_runs(figure: str, show: fmt.Format) -> Callable[[Series], Cell]:
+        def cell(s: Series) -> Cell:
+            made = fmt.cell(summarise(getattr(f, figure) for f in s.usable), show, len(s.measured))
+            return made if s.measured else Cell(made.text, made.note, "muted")
+
+        return cell
+
     lines: list[tuple[str, Callable[[Series], Cell]]] = [
         ("Runs that count", _runs_cell),
         ("Deliveries complete", _delivered_cell),
         ("Slowest site", _slowest_cell),
-        ("… its delivery time", lambda s: fmt.cell(s.of("slowest_s"), fmt.seconds, len(s.measured))),
-        ("Lowest goodput of a site", lambda s: fmt.cell(s.of("slowest_goodput"), fmt.rate, len(s.measured))),
-        ("Longest outage at any site", lambda s: fmt.cell(s.of("longest_outage_ms"), fmt.ms)),
-        ("… beyond the IGP's own repair", lambda s: fmt.cell(s.of("beyond_igp_ms"), fmt.ms)),
-        ("Sites with an outage", lambda s: fmt.cell(s.of("interrupted_sites"), fmt.count)),
-        ("Probes lost, all sites", lambda s: fmt.cell(s.of("lost"), fmt.count)),
-        ("Duplicate probes, all sites", lambda s: fmt.cell(s.of("duplicates"), fmt.count)),
-        ("Bytes on all links", lambda s: fmt.cell(s.of("link_bytes"), fmt.size)),
-        ("… the ideal tree's", lambda s: fmt.cell(s.of("ideal_bytes"), fmt.size)),
-        ("… against the ideal tree", lambda s: fmt.cell(s.of("against_ideal"), fmt.ratio)),
+        ("… its delivery time", over_runs("slowest_s", fmt.seconds)),
+        ("Lowest goodput of a site", over_runs("slowest_goodput", fmt.rate)),
+        ("Longest outage at any site", over_runs("longest_outage_ms", fmt.ms)),
+        ("… beyond the IGP's own repair", over_runs("beyond_igp_ms", fmt.ms)),
+        ("Sites with an outage", over_runs("interrupted_sites", fmt.count)),
+        ("Probes lost, all sites", over_runs("lost", fmt.count)),
+        ("Duplicate probes, all sites", over_runs("duplicates", fmt.count)),
+        ("Bytes on all links", over_runs("link_bytes", fmt.size)),
+        ("… the ideal tree's", over_runs("ideal_bytes", fmt.size)),
+        ("… against the ideal tree", over_runs("against_ideal", fmt.ratio)),
     ]
     rows = tuple((Cell(head), *(cell(s) for s in series)) for head, cell in lines)
     heads = (Column("", number=False), *columns)
-    return Table("Schemes compared", heads, rows, "runs.json: sites, links", _spread(series))
+    return Table("Schemes compared", heads, rows, "runs.json: sites, links", _legend(series))
 
 
-def _spread(series: Sequence[Series]) -> str:
+def _legend(series: Sequence[Series]) -> str:
     most = max((len(s.measured) for s in series), default=0)
-    if most < 2:
-        return ""
-    if most < 6:
-        return "Medians of the runs that count; in small print their range."
-    return "Medians of the runs that count; in small print the [95 % confidence interval], below six runs the range."
+    said = []
+    if any(not s.measured for s in series):
+        said.append(f"Greyed: a run that does not count ({NOT_AVERAGED}).")
+    if most >= 6:
+        said.append("Medians of the runs that count; in small print the [95 % confidence interval], "
+                    "below six runs the range.")  # fmt: skip
+    elif most > 1:
+        said.append("Medians of the runs that count; in small print their range.")
+    return " ".join(said)
 
 
 def _runs_cell(series: Series) -> Cell:
@@ -56,34 +75,33 @@ def _runs_cell(series: Series) -> Cell:
 
 
 def _slowest_cell(series: Series) -> Cell:
-    names = list(dict.fromkeys(f.slowest.site for f in series.measured if f.slowest))
+    names = list(dict.fromkeys(f.slowest.site for f in series.usable if f.slowest))
     if not names:
         return Cell(NONE, tone="muted")
-    return Cell(names[0]) if len(names) == 1 else Cell("varies", ", ".join(names) if len(names) < 4 else "")
+    tone: Tone = "" if series.measured else "muted"
+    return Cell(names[0], tone=tone) if len(names) == 1 else Cell("varies", ", ".join(names) if len(names) < 4 else "")
 
 
 def _delivered_cell(series: Series) -> Cell:
-    done = sum(f.delivered for f in series.measured)
-    asked = sum(len(f.run.sites) for f in series.measured)
+    done = sum(f.delivered for f in series.usable)
+    asked = sum(len(f.run.sites) for f in series.usable)
     if not asked:
         return Cell(NONE, tone="muted")
-    return Cell(f"{done} of {asked}", tone="good" if done == asked else "bad")
+    tone: Tone = "bad" if done < asked else "good" if series.measured else "muted"
+    return Cell(f"{done} of {asked}", tone=tone)
 
 
 def sites(series: Sequence[Series]) -> Table:
-    """Every destination under every scheme. A scheme of which no run counts shows its first run, greyed."""
+    """Every destination under every scheme. A scheme of which no run counts shows one of its runs, greyed."""
     heads = ("Delivered", "Delivery", "Goodput", "First byte", "Outages", "Longest", "Lost", "Duplicates")
     columns = (Column("Scheme", number=False), Column("Site", number=False), *(Column(h) for h in heads))
     rows: list[Row | None] = []
     for s in series:
         if rows:
             rows.append(None)
-        usable = [f.run for f in s.measured]
-        rows += [_site_row(s.label, site, muted=not usable) for site in site_figures(usable or s.runs[:1])]
-    note = _spread(series)
-    if any(not s.measured for s in series):
-        note = f"Greyed: a run that does not count ({NOT_AVERAGED}). {note}".strip()
-    return Table("Sites", columns, tuple(rows), "runs.json: sites", note, ditto=True)
+        shown = site_figures([f.run for f in s.usable])
+        rows += [_site_row(s.title, site, muted=not s.measured) for site in shown]
+    return Table("Sites", columns, tuple(rows), "runs.json: sites", _legend(series), ditto=True)
 
 
 def sites_brief(series: Sequence[Series]) -> Table:
@@ -192,8 +210,8 @@ def links(series: Sequence[Series]) -> Table:
     """Bytes of each direction of each link, per scheme, against what the ideal tree would put there."""
     columns = [Column("Link", number=False), Column("Direction", number=False), Column("Ideal tree")]
     for s in series:
-        columns += [Column("Bytes", group=s.label), Column("Ratio", group=s.label), Column("Drops", group=s.label)]
-    per = [link_medians(_usable(s)) for s in series]
+        columns += [Column(head, group=s.title) for head in ("Bytes", "Ratio", "Drops")]
+    per = [link_medians([f.run for f in s.usable]) for s in series]
     rows = []
     for key in dict.fromkeys(k for found in per for k in found):
         results = [found.get(key) for found in per]
@@ -204,10 +222,6 @@ def links(series: Sequence[Series]) -> Table:
         rows.append(tuple(row))
     note = "Medians over the runs that count. A link without an ideal figure lies off the ideal tree."
     return Table("Links", tuple(columns), tuple(rows), "runs.json: links", note)
-
-
-def _usable(series: Series) -> tuple[Run, ...]:
-    return tuple(f.run for f in series.measured) or series.runs[:1]
 
 
 def _link_cells(result: LinkResult | None) -> list[Cell]:

@@ -22,13 +22,21 @@ _STAGES = {
     "first_probe_ms": "First probe after",
 }
 
-_BRINGUP = {"nodes_s": "Nodes", "links_s": "Links", "daemons_s": "Daemons", "igp_s": "IGP", "pim_s": "PIM",
-            "scheme_s": "Scheme", "first_probe_s": "First probe at every site"}  # fmt: skip
+_BRINGUP = {
+    "nodes_s": "Nodes",
+    "dry_run_s": "Configurations tried",
+    "links_s": "Links",
+    "daemons_s": "Daemons",
+    "igp_s": "IGP",
+    "pim_s": "PIM",
+    "scheme_s": "Scheme",
+    "first_probe_s": "First probe at every site",
+}
 
 
 def stages(series: Sequence[Series]) -> Table:
     """The stages of convergence after each fault, in ms after it, at each site it concerns: medians."""
-    found = [(s, stage) for s in series for f in s.measured for stage in f.run.stages]
+    found = [(s, stage) for s in series for f in s.usable for stage in f.run.stages]
     keys = ordered((k for _, stage in found for k in stage if k.endswith("_ms")), _STAGES)
     columns = (
         Column("Scheme", number=False), Column("Fault", number=False), Column("Site", number=False),
@@ -36,7 +44,7 @@ def stages(series: Sequence[Series]) -> Table:
     )  # fmt: skip
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for s, stage in found:
-        groups.setdefault((s.label, str(stage.get("fault", "")), str(stage.get("site", ""))), []).append(stage)
+        groups.setdefault((s.title, str(stage.get("fault", "")), str(stage.get("site", ""))), []).append(stage)
     rows = tuple(
         (*map(Cell, group), *(fmt.cell(summarise(map(number, (g.get(k) for g in given))), fmt.ms) for k in keys))
         for group, given in groups.items()
@@ -47,13 +55,13 @@ def stages(series: Sequence[Series]) -> Table:
 
 def control(series: Sequence[Series]) -> Table:
     """Control messages (and bytes, where known) by protocol, per scheme."""
-    columns = (Column("Protocol", number=False), Column("Counter", number=False), *(Column(s.label) for s in series))
-    everything = [f.run.control for s in series for f in s.measured]
+    columns = (Column("Protocol", number=False), Column("Counter", number=False), *(Column(s.title) for s in series))
+    everything = [f.run.control for s in series for f in s.usable]
     keys = dict.fromkeys((p, k) for found in everything for p, counters in found.items() for k in counters)
     rows = []
     for protocol, key in sorted(keys, key=lambda k: k[0]):
         show = fmt.size if key == "bytes" else fmt.count
-        found = [summarise(f.run.control.get(protocol, {}).get(key) for f in s.measured) for s in series]
+        found = [summarise(f.run.control.get(protocol, {}).get(key) for f in s.usable) for s in series]
         if any(x and x.maximum for x in found):
             rows.append((Cell(protocol), Cell(words_of(key)), *(fmt.cell(x, show) for x in found)))
     return Table("Control traffic", columns, tuple(rows), "runs.json: control", ditto=True)
@@ -61,12 +69,12 @@ def control(series: Sequence[Series]) -> Table:
 
 def state(series: Sequence[Series]) -> Table:
     """Entries a node: the total over the nodes, with the most at one node below it."""
-    columns = (Column("Entries", number=False), *(Column(s.label) for s in series))
+    columns = (Column("Entries", number=False), *(Column(s.title) for s in series))
     rows = []
-    for kind in dict.fromkeys(k for s in series for f in s.measured for n in f.run.state.values() for k in n):
+    for kind in dict.fromkeys(k for s in series for f in s.usable for n in f.run.state.values() for k in n):
         row = [Cell(words_of(kind))]
         for s in series:
-            nodes = [[n[kind] for n in f.run.state.values() if kind in n] for f in s.measured]
+            nodes = [[n[kind] for n in f.run.state.values() if kind in n] for f in s.usable]
             total, most = summarise(sum(n) for n in nodes if n), summarise(max(n) for n in nodes if n)
             row.append(Cell(fmt.count(total.median), f"at most {fmt.count(most.median)} a node") if total and most
                        else Cell(NONE, tone="muted"))  # fmt: skip

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 
 from testbed.record import Event, Run
 from testbed.report.figures import Series, Study, fault_label, site_labels
-from testbed.report.svg import category, colour, figure, ms_axis, render, style
+from testbed.report.fmt import plural
+from testbed.report.svg import LINEAR_MS, category, colour, figure, ms_axis, render, style
 
 # kind -> (what the legend calls it, marker, index of its colour)
 _MARKS = {
@@ -105,8 +106,8 @@ def _panel(series: Series, run: Run, events: Sequence[Event], instant: Instant) 
     for site in run.sites:
         for o in site.outages:
             start = run.zero + o.start_s
-            # The last probe before an outage may have left just before the fault: count a little to its credit.
-            if instant.t - 0.05 <= start < instant.until:
+            # Probes under way when the fault struck make an outage begin before it; it must last beyond it, though.
+            if instant.t - 0.05 <= start < instant.until and start + o.length_ms / 1000 > instant.t:
                 begin = (start - instant.t) * 1000
                 outages.append((labels[site.sync, site.name], begin, begin + o.length_ms))
     outages.sort(key=lambda o: (o[1], o[0]))
@@ -128,7 +129,8 @@ def _draw(panels: Sequence[_Panel], label: str, name: str) -> str:
         for axes in grid[:-1, 0]:
             axes.set_xlabel("")
         low = min((0.0, *(start for p in panels for _, start, _ in p.outages)))
-        grid[0, 0].set_xlim(low - last * 0.015, last * 1.1 or 1)
+        # On a logarithmic axis what lies before zero would take half of the figure.
+        grid[0, 0].set_xlim(-1.5 if last > LINEAR_MS else low - last * 0.015, last * 1.1 or 1)
         grid[-1, 0].set_xlabel(f"ms after: {label}")
         handles = [
             grid[0, 0].plot([], [], _MARKS[k][1], markersize=5, color=category(_MARKS[k][2]), label=_MARKS[k][0])[0]
@@ -153,17 +155,22 @@ def _draw_panel(axes: Axes, panel: _Panel, shown: Sequence[str], step: float) ->
         if found:
             times, at = zip(*found, strict=True)
             axes.plot(times, at, marker, markersize=4.6, color=category(index), alpha=0.85, markeredgewidth=0)
+    longest: dict[str, float] = {}
+    for site, start, end in panel.outages:
+        longest[site] = max(longest.get(site, 0.0), end - start)
     for site, start, end in panel.outages:
         if (row := rows.get(f"{site} ")) is not None:
             axes.plot([start, end], [row, row], linewidth=5, color=colour("bad"), alpha=0.45, solid_capstyle="butt")
             axes.plot(end, row, "|", markersize=9, markeredgewidth=2, color=colour("bad"))
-            axes.annotate(f"{end - start:.0f}", (end, row), xytext=(5, 0), textcoords="offset points", va="center",
+            if end - start < longest[site]:
+                continue
+            axes.annotate(f"{end - start:,.0f}", (end, row), xytext=(5, 0), textcoords="offset points", va="center",
                           fontsize=8, color=colour("soft"))  # fmt: skip
     rest = []
     if panel.calm:
-        rest.append(f"{panel.calm} site{'s' if panel.calm > 1 else ''} without outage")
+        rest.append(f"{plural(panel.calm, 'site')} without outage")
     if len(panel.nodes) > len(rows):
-        rest.append(f"{len(panel.nodes) - len(rows)} more nodes not shown")
+        rest.append(f"{plural(len(panel.nodes) - len(rows), 'more node')} not shown")
     axes.set_title(panel.title + (f"  ({'; '.join(rest)})" if rest else ""), fontsize=9)
     axes.set_yticks(range(len(rows)), [label.strip() for label in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)

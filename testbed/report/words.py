@@ -138,9 +138,13 @@ def _outages(series: Sequence[Series]) -> str:
                 parts.append(f"none with {s.label}")
     if not parts:
         return "No probes ran, so outages are unknown."
-    beyond = [f"{fmt.ms(x.median)} with {s.label}" for s in series if (x := s.of("beyond_igp_ms"))]
-    igp = f" Beyond the IGP's own repair that is {listing(beyond)}." if beyond else ""
-    return f"The longest outage at any site: {listing(parts)}.{igp}"
+    beyond = [
+        f"{fmt.ms(abs(x.median))} {'after' if x.median >= 0 else 'before'} it with {s.label}"
+        for s in series
+        if (x := s.of("beyond_igp_ms"))
+    ]
+    igp = f" Counted from the IGP's last route change, the worst site had packets again {listing(beyond)}."
+    return f"The longest outage at any site: {listing(parts)}.{igp if beyond else ''}"
 
 
 def _bytes(series: Sequence[Series]) -> str:
