@@ -23,7 +23,10 @@ from testbed.errors import LabError
 TAG = "LLMSYNC_LAB"
 STATE_ROOT = Path("/run/llmsync-testbed")
 _BULK_ROOTS = (Path("/dev/shm"), Path("/var/tmp"))
-_BULK_PREFIX = "llmsync-testbed-"
+# Process numbers mean nothing outside their PID namespace, and a container may well share /dev/shm with its host:
+# what was made under another PID namespace is not ours to judge, let alone to remove.
+_PID_NAMESPACE = Path("/proc/self/ns/pid").stat().st_ino
+_BULK_PREFIX = f"llmsync-testbed-{_PID_NAMESPACE:x}-"
 
 
 def start_time(pid: int) -> int | None:
@@ -64,7 +67,7 @@ class LabState:
     scheme: str = ""
     nodes: dict[str, int] = field(default_factory=dict)
     created: float = field(default_factory=time.time)
-    detail: str = ""
+    pid_namespace: int = _PID_NAMESPACE
 
 
 class Registry:
@@ -108,7 +111,9 @@ def labs() -> dict[str, LabState | None]:
     """Every lab of which there is a trace, orphaned or running; None where its `lab.json` cannot be read."""
     found: dict[str, LabState | None] = {}
     for folder in STATE_ROOT.iterdir() if STATE_ROOT.is_dir() else ():
-        found[folder.name] = _load(folder)
+        state = _load(folder)
+        if state is None or state.pid_namespace == _PID_NAMESPACE:
+            found[folder.name] = state
     for root in _BULK_ROOTS:
         for folder in root.glob(f"{_BULK_PREFIX}*"):
             found.setdefault(folder.name.removeprefix(_BULK_PREFIX), None)

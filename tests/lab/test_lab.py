@@ -137,8 +137,8 @@ def test_two_labs_run_side_by_side(lab: Lab) -> None:
 def _traces(lab: str) -> list[object]:
     """Whatever there still is of a lab."""
     processes = [entry for entry in registry._tagged() if entry[1] == lab]
-    folders = [p for p in (registry.STATE_ROOT / lab, Path(f"/dev/shm/llmsync-testbed-{lab}")) if p.exists()]
-    return [*processes, *folders]
+    folders = [registry.STATE_ROOT / lab, *Path("/dev/shm").glob(f"llmsync-testbed-*-{lab}")]
+    return [*processes, *(folder for folder in folders if folder.exists())]
 
 
 def test_a_daemon_that_dies_is_told() -> None:
@@ -185,3 +185,18 @@ def test_kill_minus_nine_at_any_moment_leaves_nothing_that_clean_does_not_find(p
     cleaned = subprocess.run([sys.executable, "-m", "testbed.cli", "clean", "--json"], capture_output=True, text=True)
     assert cleaned.returncode == 0, cleaned.stderr
     assert not _traces(name)
+
+
+def test_what_belongs_to_another_pid_namespace_is_left_alone() -> None:
+    """A container that shares /dev/shm with its host must not clean the host's running labs away."""
+    entry = registry.Registry("t")
+    try:
+        bulk = entry.bulk("/dev/shm")
+        clean = [sys.executable, "-m", "testbed.cli", "clean"]
+        script = "mount -t proc proc /proc && exec " + " ".join(clean)
+        subprocess.run(["unshare", "--pid", "--fork", "--mount", "sh", "-c", script], check=True, capture_output=True)
+        assert bulk.is_dir()
+        assert entry.folder.is_dir()
+    finally:
+        entry.remove()
+    assert not bulk.exists()
