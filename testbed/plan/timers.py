@@ -18,7 +18,6 @@ from types import MappingProxyType
 
 from testbed.errors import Problem, RequestError
 
-
 # A session at 50 ms costs about 0.3 % of a core at each end: with more links than this, two cores cannot start a
 # network without starving some of them for longer than their detection time.
 BFD_LINKS = 60

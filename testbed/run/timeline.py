@@ -24,7 +24,7 @@ class Step:
     undo: bool
 
     def describe(self) -> dict[str, str]:
-        return {"action": self.action, "target": self.link, "link": self.link}
+        return {"action": self.action, "link": self.link}
 
 
 def steps(faults: Sequence[tuple[float, str, str, float | None]]) -> tuple[Step, ...]:

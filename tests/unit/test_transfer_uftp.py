@@ -142,7 +142,10 @@ def test_only_all_files_are_everything() -> None:
 def test_a_mute_destination_and_strangers() -> None:
     mute = "CONNECT;failed;0x0A40000A RESULT;0x0A40000A;sync1/m-1;4KB;mute;"
     stranger = "RESULT;0x7;sync1/m-1;4KB;copy;1"
-    assert fates(f"{A_COMPLETE} {mute} {stranger}") == {"a-st": Fate(True), "b-st": Fate(False, "never registered with the sender (mute)")}
+    assert fates(f"{A_COMPLETE} {mute} {stranger}") == {
+        "a-st": Fate(True),
+        "b-st": Fate(False, "never registered with the sender (mute)"),
+    }
 
 
 def test_the_last_attempt_counts() -> None:
