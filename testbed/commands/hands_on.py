@@ -80,7 +80,7 @@ def _become(options: argparse.Namespace, argv: Sequence[str]) -> int:
     # The node's thread owns the UTS namespace, its processes inherited it: the shell that holds the node has all three.
     namespace.join(pid, namespace.CLONE_NEWNET | namespace.CLONE_NEWNS | namespace.CLONE_NEWUTS)
     os.environ["PS1"] = f"{options.node}# "
-    os.environ[registry.TAG] = f"{state.lab}:{state.owner.pid}:{state.owner.started}"
+    os.environ[registry.TAG] = f"{state.lab}:{state.owner.tag}"
     try:
         os.execvp(argv[0], list(argv))
     except OSError as error:

@@ -1,7 +1,7 @@
 """Who owns what: a tag in every process's environment, and one folder of state a lab.
 
-Every process that a lab starts carries `LLMSYNC_LAB=<lab>:<owner pid>:<owner start time>` in its environment and
-hands it on to its children. Namespaces, interfaces and mounts live only as long as those processes, so ending the
+Every process that a lab starts carries `LLMSYNC_LAB=<lab>:<owner pid>:<owner start time>:<PID namespace>` in its
+environment and hands it on to its children. Namespaces, interfaces and mounts live only as long as those processes, so ending the
 tagged processes of a lab and removing its folders leaves nothing of it behind. The tag names its owner, so an orphan
 (the owner is gone) is told from a running lab even when the lab's folder was lost.
 """
@@ -45,10 +45,21 @@ class Owner:
 
     pid: int
     started: int
+    namespace: int = _PID_NAMESPACE
 
     @property
     def alive(self) -> bool:
         return start_time(self.pid) == self.started
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its process number means anything to us."""
+        return self.namespace == _PID_NAMESPACE
+
+    @property
+    def tag(self) -> str:
+        """How it is written in a lab's tag."""
+        return f"{self.pid}:{self.started}:{self.namespace}"
 
     @classmethod
     def me(cls) -> Owner:
@@ -67,7 +78,6 @@ class LabState:
     scheme: str = ""
     nodes: dict[str, int] = field(default_factory=dict)
     created: float = field(default_factory=time.time)
-    pid_namespace: int = _PID_NAMESPACE
 
 
 class Registry:
@@ -86,8 +96,7 @@ class Registry:
     @property
     def environment(self) -> dict[str, str]:
         """The environment for this lab's processes: ours, tagged."""
-        owner = self.state.owner
-        return {**os.environ, TAG: f"{self.state.lab}:{owner.pid}:{owner.started}"}
+        return {**os.environ, TAG: f"{self.state.lab}:{self.state.owner.tag}"}
 
     def bulk(self, root: str) -> Path:
         """A folder for big files under /dev/shm (memory) or /var/tmp (disk), removed with the lab."""
@@ -112,7 +121,7 @@ def labs() -> dict[str, LabState | None]:
     found: dict[str, LabState | None] = {}
     for folder in STATE_ROOT.iterdir() if STATE_ROOT.is_dir() else ():
         state = _load(folder)
-        if state is None or state.pid_namespace == _PID_NAMESPACE:
+        if state is None or state.owner.is_here:
             found[folder.name] = state
     for root in _BULK_ROOTS:
         for folder in root.glob(f"{_BULK_PREFIX}*"):
@@ -182,8 +191,10 @@ def _tagged() -> list[tuple[int, str, Owner]]:
             continue
         for variable in variables:
             if variable.startswith(key):
-                lab, _, tail = variable[len(key) :].decode(errors="replace").partition(":")
-                pid, _, started = tail.partition(":")
-                if lab and pid.isdigit() and started.isdigit() and start_time(int(entry.name)) is not None:
-                    found.append((int(entry.name), lab, Owner(int(pid), int(started))))
+                lab, *numbers = variable[len(key) :].decode(errors="replace").split(":")
+                if len(numbers) != 3 or not all(map(str.isdigit, numbers)) or start_time(int(entry.name)) is None:
+                    continue
+                owner = Owner(*map(int, numbers))
+                if owner.is_here:
+                    found.append((int(entry.name), lab, owner))
     return found

@@ -87,7 +87,7 @@ def take(stream: Stream, numbers: list[int], at_ms: list[float]) -> list[tuple[f
 
 def test_the_collector_tells_first_probe_and_outages() -> None:
     stream = Stream("h", 1, "sync", MS)
-    assert take(stream, [4, 5], [4, 5]) == [(4, "first-probe", {"seq": 4})]
+    assert take(stream, [4, 5], [4, 5]) == [(4, "first-probe", {"sync": "sync", "seq": 4})]
     assert list(stream.idle(10 * MS)) == []
     (silent,) = stream.idle(11 * MS)
     assert silent == (0.006, "outage-start", {})
