@@ -13,7 +13,7 @@ from testbed.terminal import say_json, stdout
 def add(commands: Commands) -> None:
     parser = commands.add_parser("report", help="make the report of one bundle, or of several side by side")
     parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
-    parser.add_argument("--out", type=Path, help="the HTML file; default report.html in the bundle, comparison.html beside the first of several")
+    parser.add_argument("--out", type=Path, help="the HTML file; default report.html in the bundle, or comparison.html")
     json_flag(parser)
     parser.set_defaults(run=run)
 

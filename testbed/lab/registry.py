@@ -1,9 +1,9 @@
 """Who owns what: a tag in every process's environment, and one folder of state a lab.
 
 Every process that a lab starts carries `LLMSYNC_LAB=<lab>:<owner pid>:<owner start time>:<PID namespace>` in its
-environment and hands it on to its children. Namespaces, interfaces and mounts live only as long as those processes, so ending the
-tagged processes of a lab and removing its folders leaves nothing of it behind. The tag names its owner, so an orphan
-(the owner is gone) is told from a running lab even when the lab's folder was lost.
+environment and hands it on to its children. Namespaces, interfaces and mounts live only as long as those processes, so
+ending the tagged processes of a lab and removing its folders leaves nothing of it behind. The tag names its owner, so
+an orphan (the owner is gone) is told from a running lab even when the lab's folder was lost.
 """
 
 from __future__ import annotations
@@ -87,11 +87,22 @@ class Registry:
         """Claim a new lab id (or exactly `lab`). Raises LabError if that id is taken."""
         self.state = LabState(lab or secrets.token_hex(4), Owner.me(), topology)
         self.folder = STATE_ROOT / self.state.lab
-        try:
-            self.folder.mkdir(parents=True, mode=0o755)
-        except FileExistsError:
-            raise LabError(f"a lab named {self.state.lab} exists already; end it with: testbed down") from None
+        # Filled first, named afterwards: nobody may see a lab that does not say yet whose it is.
+        draft = STATE_ROOT / f".{self.state.lab}-{os.getpid()}"
+        while True:
+            try:
+                draft.mkdir(parents=True, mode=0o755)
+                break
+            except FileNotFoundError:  # somebody's last lab just took the folder above away
+                continue
+        final, self.folder = self.folder, draft
         self.save()
+        try:
+            draft.rename(final)
+        except OSError:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise LabError(f"a lab named {self.state.lab} exists already; end it with: testbed down") from None
+        self.folder = final
 
     @property
     def environment(self) -> dict[str, str]:
