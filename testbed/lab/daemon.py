@@ -41,7 +41,7 @@ class Daemon:
         """Logging goes by the command line: a `log file` line that fails stops vtysh from reading the rest."""
         return (
             str(FRR / self.name),
-            *("-f", f"/etc/frr/{self.name}.conf"),
+            *(("-f", f"/etc/frr/{self.name}.conf") if self.name != "mgmtd" else ()),
             *("--log", f"file:/var/log/{self.name}.log", "--log-level", "informational"),
             *("-P", "0"),  # no TCP vty
         )

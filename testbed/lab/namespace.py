@@ -59,7 +59,9 @@ def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "")
 
 def join(pid: int, kinds: int = CLONE_NEWNET) -> None:
     """Move the calling thread into the namespaces of process `pid` (a mask of CLONE_NEW*). Raises OSError."""
-    if kinds & CLONE_NEWNS:
+    # A mount namespace is joined at its own root; in a chroot that is not ours, and paths would mean other files.
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC) if kinds & CLONE_NEWNS else None
+    if root is not None:
         unshare(CLONE_FS)
     for kind, name in ((CLONE_NEWUTS, "uts"), (CLONE_NEWNET, "net"), (CLONE_NEWNS, "mnt")):
         if kinds & kind:
@@ -68,6 +70,10 @@ def join(pid: int, kinds: int = CLONE_NEWNET) -> None:
                 setns(fd, kind)
             finally:
                 os.close(fd)
+    if root is not None:
+        os.fchdir(root)
+        os.chroot(".")
+        os.close(root)
 
 
 class Worker:

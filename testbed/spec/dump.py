@@ -120,5 +120,15 @@ _Dumper.add_representer(_Flow, _represent_flow)
 _Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(data))
 
 
+_BREAKS = ("\x85", "\u2028", "\u2029", "\ufeff")
+
+
 def _emit(data: dict[str, Any]) -> str:
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True, default_flow_style=False)
+    def write(readable: bool) -> str:
+        return yaml.dump(
+            data, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=readable, default_flow_style=False
+        )
+
+    text = write(True)
+    # YAML reads these as line breaks (or not at all): they come back only if they are escaped.
+    return write(False) if any(mark in text for mark in _BREAKS) else text
