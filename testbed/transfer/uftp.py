@@ -3,12 +3,14 @@
 What its options mean is not always what they seem; found by measurement:
 - `-R` counts IP bytes (block + 52) in units of 1024 bit/s, so a link-layer rate has to be converted.
 - robust (`-s`) x GRTT (`-r`) is how long a receiver bears silence; the sender waits three times as long for a mute
-  receiver at the end of a file, once as long at the start; and one GRTT passes before the first file. A GRTT of
-  0.3 s costs 0.3 s and bears 15 s; longer outages are repaired by a restart (`-f`, `-F`), which fetches only what is
-  missing and goes on for as long as the delivery's patience lasts.
+  receiver at the end of a file, once as long at the start. A larger GRTT is not free: one passes before the first
+  file, and about four before the first repair of a site that lost something. So a session bears a twelfth of the
+  delivery's patience (5 s of 60, with a GRTT of 0.1 s); a longer outage is mended by a restart (`-f`, `-F`), which
+  fetches only what is missing and is tried for as long as the patience lasts.
 - The files of a session are sent one after the other, and each waits until every receiver has, or has been dropped
-  from, the one before. The small files come first, where waiting costs nothing, the shards last; the fewer shards,
-  the fewer places where one cut site can hold up the others.
+  from, the one before. With four shards, an outage of 4 s at one site made all sites 5 s late; with one shard, that
+  site only. So a model that is to show each site's own time is one shard. The small files are sent first, where
+  waiting costs nothing.
 - Exit status 0 means that one receiver got one file. Only the RESULT lines of the status file count.
 """
 
@@ -43,10 +45,6 @@ class Uftp:
     overhead = 52  # IPv4 20, UDP 8, UFTP 24
     max_block = 8800
 
-    def __init__(self, grtt: float = 0.3) -> None:
-        """`grtt`: seconds; 50 times as long is the silence that a session bears before a restart has to follow."""
-        self._usual_grtt = grtt
-
     def check(self, delivery: Delivery) -> None:
         problems = []
         if not 512 <= delivery.block <= self.max_block:
@@ -67,7 +65,7 @@ class Uftp:
             raise RequestError(problems)
 
     def silence(self, delivery: Delivery) -> float:
-        return 3 * _ROBUST * self._grtt(delivery)
+        return 3 * _ROBUST * _grtt(delivery)
 
     def receiver(self, delivery: Delivery, destination: Destination, folder: Folder) -> Command:
         done, part = folder.data / "done", folder.data / "part"
@@ -91,7 +89,7 @@ class Uftp:
         return force_receive_buffer(pid, _receive_buffer(delivery.rate)) > 0
 
     def sender(self, delivery: Delivery, folder: Folder, attempt: int) -> Command:
-        grtt = f"{self._grtt(delivery):g}"
+        grtt = f"{_grtt(delivery):g}"
         argv = [
             # -f leaves its restart file in the working directory
             "env", "-C", str(folder.work),
@@ -113,9 +111,6 @@ class Uftp:
                 files: "".join(f"{delivery.model / file.name}\n" for file in order),
             },
         )
-
-    def _grtt(self, delivery: Delivery) -> float:
-        return min(self._usual_grtt, max(0.01, delivery.patience / _ROBUST))
 
     def resumable(self, delivery: Delivery, folder: Folder) -> bool:
         return any(folder.work.glob("_group_*_restart"))
@@ -174,6 +169,11 @@ def _kbit(delivery: Delivery) -> int:
     """-R for a link-layer rate: only IP bytes count, 1024 bit/s each."""
     packet = delivery.block + Uftp.overhead
     return int(delivery.rate / 1024 * packet / (packet + _ETHERNET))
+
+
+def _grtt(delivery: Delivery) -> float:
+    """Seconds; see the module."""
+    return min(_MAX_GRTT, max(0.02, delivery.patience / 12 / _ROBUST))
 
 
 def _cache(rate: int) -> int:

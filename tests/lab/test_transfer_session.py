@@ -109,7 +109,7 @@ def delivery(net: Net, tmp_path: Path) -> Delivery:
         ssm=True,
         rate=100_000_000,
         block=8800,
-        patience=10.0,
+        patience=60.0,
         destinations=tuple(Destination(n, n.partition("-")[0], net.address(n)) for n in NAMES[1:]),
     )
 
@@ -177,9 +177,11 @@ def test_a_destination_dropped_by_the_sender_is_served_by_a_restart(
     net: Net, delivery: Delivery, tmp_path: Path, bulk: Path
 ) -> None:
     kinds: list[str] = []
-    session = Session(
-        delivery, Uftp(grtt=0.02), net.spawn, tmp_path, bulk, notify=lambda t, kind, host, detail: kinds.append(kind)
-    )
+
+    def notify(t: float, kind: str, host: str, detail: dict[str, Any]) -> None:
+        kinds.append(kind)
+
+    session = Session(replace(delivery, patience=10.0), Uftp(), net.spawn, tmp_path, bulk, notify=notify)
     with session:
         session.prepare(DEADLINE)
         session.start()

@@ -53,7 +53,7 @@ def test_the_sender_is_told_everything(tmp_path: Path) -> None:
         "-b": "8800",
         "-D": "sync1",
         "-s": "50",
-        "-r": "0.3:0.3:1",
+        "-r": "0.1:0.1:1",
     }
     assert command.files[Path(option(command.argv, "-H").removeprefix("@"))] == "0x0A400006\n0x0A40000A\n"
     listed = command.files[Path(option(command.argv, "-i"))].split()
@@ -80,10 +80,12 @@ def test_the_rate_is_that_of_the_link_layer(tmp_path: Path, block: int) -> None:
     assert packets * (block + 66) * 8 == pytest.approx(485_000_000, rel=1e-5)
 
 
-def test_short_patience_means_a_shorter_grtt(tmp_path: Path) -> None:
-    delivery = replace(DELIVERY, patience=5.0)
-    assert option(Uftp().sender(delivery, Folder(tmp_path, DELIVERY.model), 0).argv, "-r").startswith("0.1:0.1:")
-    assert Uftp().silence(delivery) == pytest.approx(15.0)
+@pytest.mark.parametrize(("patience", "grtt"), [(0.5, "0.02"), (60, "0.1"), (120, "0.2"), (3600, "1")])
+def test_patience_sets_the_timers(tmp_path: Path, patience: float, grtt: str) -> None:
+    delivery = replace(DELIVERY, patience=patience)
+    argv = Uftp().sender(delivery, Folder(tmp_path, DELIVERY.model), 0).argv
+    assert option(argv, "-r") == f"{grtt}:{grtt}:1"
+    assert Uftp().silence(delivery) == pytest.approx(3 * 50 * float(grtt))
 
 
 @pytest.mark.parametrize("ssm", [True, False])
