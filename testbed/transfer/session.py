@@ -9,7 +9,7 @@
 
 Times count from t0, the moment before the sender is started: joining is over by then, starting the sender is not.
 A destination's delivery time ends when its last block was found and proved right; a block counts from the poll that
-found it, so times are late by at most the verifier's poll (10 ms) and the receiver's own write buffer.
+found it, so times are late by at most the verifier's poll (20 ms) and the receiver's own write buffer.
 """
 
 from __future__ import annotations
