@@ -18,8 +18,8 @@ from typing import Any
 from testbed.plan.build import make_plan
 from testbed.plan.paths import bottleneck_rate
 from testbed.record import Run
+from testbed.run.job import destinations
 from testbed.run.observer import Observer
-from testbed.run.one import destinations
 from testbed.run.runner import run_scenario
 from testbed.spec.load import Overrides, load_scenario
 

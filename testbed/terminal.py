@@ -60,7 +60,6 @@ class LiveObserver(Observer):
         self._run = self._text = ""
         self._since = time.monotonic()
         self._verified: dict[str, int] = {}
-        self._first: dict[str, float] = {}
         self._done: dict[str, float] = {}
         self._silent: set[str] = set()
         self._expected, self._elapsed = 1, 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyroute2 import IPRoute
 
 from testbed import plan
+from testbed.plan.shape import netem_limit
 
 
 def needs_netem(shape: plan.Shape) -> bool:
@@ -38,11 +39,3 @@ def shape_interface(ip: IPRoute, index: int, shape: plan.Shape, *, impaired: boo
             limit=shape.queue,
             **parent,
         )
-
-
-def netem_limit(shape: plan.Shape) -> int:
-    """Packets netem must hold: what is in flight at full rate in the smallest packets, and the queue behind it."""
-    if shape.rate is None:
-        return 100_000
-    in_flight = shape.rate * (shape.delay + shape.jitter) / 8
-    return max(1000, round((in_flight + shape.queue) / 64))

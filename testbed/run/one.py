@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,53 +12,26 @@ from testbed.bundle import BundleWriter
 from testbed.errors import DaemonError, Interrupted, LabError, NotConverged, TransferError
 from testbed.lab.lab import Lab
 from testbed.plan.frr import render
-from testbed.plan.paths import bottleneck_rate, ideal_tree
+from testbed.plan.paths import ideal_tree
 from testbed.plan.timers import profile
-from testbed.plan.types import Plan
 from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
 from testbed.run import counters, fidelity
 from testbed.run.evidence import keep_configs, keep_logs, keep_trees
 from testbed.run.faults import resolve
+from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
 from testbed.run.signals import uninterrupted
 from testbed.run.stages import find_stages
 from testbed.run.timeline import Timeline, steps
 from testbed.schemes import Scheme, make_scheme
-from testbed.spec.limits import ENCAPSULATION_ROOM
-from testbed.spec.scenario import Scenario, SchemeChoice, Sync
-from testbed.transfer.base import Delivery, Destination
-from testbed.transfer.manifest import Manifest
+from testbed.spec.scenario import SchemeChoice
 from testbed.transfer.registry import TRANSPORTS
 from testbed.transfer.session import Session
-
-# The Ethernet header around an IP packet, in bytes.
-ETHERNET = 14
 
 _POLL = 0.1
 
 Counts = Mapping[str, Mapping[str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Cargo:
-    """A sync's model on disk."""
-
-    sync: Sync
-    directory: Path
-    manifest: Manifest
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is the same in every run of a scenario."""
-
-    scenario: Scenario
-    plan: Plan
-    cargo: tuple[Cargo, ...]
-    frr_version: tuple[int, int]
-    impaired: bool
-    keep: bool
 
 
 def carry_out(job: Job, choice: SchemeChoice, repetition: int, bundle: BundleWriter, observer: Observer) -> Run:
@@ -157,7 +129,7 @@ class _One:
             flow = scheme.flow(number)
             hosts = destinations(self.job.plan, cargo.sync)
             self.streams.append(Stream(cargo.sync.name, flow, self.job.plan.repository, hosts))
-            delivery = make_delivery(self.job, cargo, hosts, flow.group, flow.ssm)
+            delivery = make_delivery(self.job, cargo, hosts, flow)
             self.requested = delivery.rate
             session = Session(
                 delivery,
@@ -335,54 +307,6 @@ class _One:
     def _emit(self, event: Event) -> None:
         self.bundle.event(event)
         self.observer.event(event)
-
-
-def destinations(plan: Plan, sync: Sync) -> tuple[str, ...]:
-    """The hosts a sync delivers to, in topology order."""
-    sites = [n.name for n in plan.sites] if sync.to == "all" else list(sync.to)
-    return tuple(host.name for site in sites for host in plan.destinations(site, sync.deliver_to))
-
-
-def block_size(scenario: Scenario, plan: Plan) -> int:
-    """Payload bytes of a packet: what the scenario says, or what the smallest MTU leaves for every scheme."""
-    if scenario.transport.block is not None:
-        return scenario.transport.block
-    overhead = TRANSPORTS[scenario.transport.name].overhead
-    return min(link.mtu for link in plan.links.values()) - overhead - ENCAPSULATION_ROOM
-
-
-def make_delivery(job: Job, cargo: Cargo, hosts: tuple[str, ...], group: str, ssm: bool) -> Delivery:
-    """What the transport is told: rates are layer-2 bit/s."""
-    transport, plan = job.scenario.transport, job.plan
-    narrowest = bottleneck_rate(plan, hosts) or 10**9
-    return Delivery(
-        sync=cargo.sync.name,
-        model=cargo.directory,
-        manifest=cargo.manifest,
-        group=IPv4Address(group),
-        source=_address(plan, plan.repository),
-        ssm=ssm,
-        rate=transport.rate or round(transport.utilisation * narrowest),
-        block=block_size(job.scenario, plan),
-        patience=transport.patience,
-        source_host=plan.repository,
-        destinations=tuple(
-            Destination(host=h, site=plan.nodes[h].site or h, address=_address(plan, h)) for h in hosts
-        ),
-        mtu=min(link.mtu for link in plan.links.values()),
-    )
-
-
-def ideal_bytes(job: Job, cargo: Cargo) -> int:
-    """Layer-2 bytes of one copy of the model in full packets: what each link of the ideal tree would carry."""
-    block = block_size(job.scenario, job.plan)
-    packets = sum(-(-file.size // block) for file in cargo.manifest.files)
-    overhead = TRANSPORTS[job.scenario.transport.name].overhead
-    return cargo.manifest.total + packets * (overhead + ETHERNET)
-
-
-def _address(plan: Plan, host: str) -> IPv4Address:
-    return plan.nodes[host].interfaces[0].address.ip
 
 
 def _growth(before: Counts, after: Counts) -> dict[str, dict[str, int]]:

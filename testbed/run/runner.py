@@ -10,9 +10,10 @@ from testbed.lab.capabilities import frr_version
 from testbed.lab.registry import Registry
 from testbed.plan.build import make_plan
 from testbed.record import Event, Run
+from testbed.run.job import Cargo, Job
 from testbed.run.manifest import make_manifest
 from testbed.run.observer import Observer
-from testbed.run.one import Cargo, Job, carry_out
+from testbed.run.one import carry_out
 from testbed.spec.scenario import Scenario
 from testbed.transfer.model import make_model
 

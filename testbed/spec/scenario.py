@@ -38,10 +38,14 @@ class SchemeChoice(Spec):
 
 
 class Model(Spec):
-    """A synthetic model: total bytes of all shards, bytes a shard, seed (None: derived from the run's seed)."""
+    """A synthetic model: total bytes of all shards, the most bytes of one, seed (None: the scenario's).
+
+    A shard of 5 GB is what published models come in. UFTP ends every file with a barrier, where one site that was cut
+    off holds up all the others: more shards, more barriers.
+    """
 
     size: Size = 2 * 2**30
-    shard: Size = 512 * 2**20
+    shard: Size = 5 * 10**9
     seed: int | None = None
 
 

@@ -74,16 +74,7 @@ def test_faults_show_at_the_sites_behind_the_link(tmp_path: Path) -> None:
 
 def test_ctrl_c_still_writes_the_bundle(tmp_path: Path) -> None:
     out = tmp_path / "bundle"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "testbed.cli", "run", "smoke", "--size", "512MiB", "--out", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "delivering" in line:
-            break
+    process = start_delivery("512MiB", out)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1, stderr
@@ -96,16 +87,7 @@ def test_ctrl_c_still_writes_the_bundle(tmp_path: Path) -> None:
 
 def test_a_destination_that_dies_is_not_delivered_whatever_the_tool_says(tmp_path: Path) -> None:
     out = tmp_path / "bundle"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "testbed.cli", "run", "smoke", "--size", "256MiB", "--out", str(out), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "delivering" in line:
-            break
+    process = start_delivery("256MiB", out)
     victim = receiver_of("s2-st", process.pid)
     os.kill(victim, signal.SIGKILL)
     process.communicate(timeout=200)
@@ -117,6 +99,19 @@ def test_a_destination_that_dies_is_not_delivered_whatever_the_tool_says(tmp_pat
     assert by_name["s2-st"].reason
     assert by_name["s1-st"].delivered
     assert by_name["s3-st"].delivered
+
+
+def start_delivery(size: str, out: Path) -> subprocess.Popen[str]:
+    """A run of the smoke scenario, up to the moment its model is on the way."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "testbed.cli", "run", "smoke", "--size", size, "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert any("delivering" in line for line in process.stderr)
+    return process
 
 
 def receiver_of(host: str, owner: int) -> int:
