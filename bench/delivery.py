@@ -1,8 +1,9 @@
 """How close a delivery without failures comes to the bottleneck's rate, and what it costs this machine.
 
-    .venv/bin/python bench/delivery.py [--quick] [--json] [--runs N] [--scheme NAME ...]
+    .venv/bin/python bench/delivery.py [--quick] [--json] [--runs N] [--scheme NAME ...] [--rate RATE]
 
-The quickstart's 2 GiB (--quick: 256 MiB) to 8 sites at 500 Mb/s, without its fault. Goodput is that of the slowest
+The quickstart's 2 GiB (--quick: 256 MiB) to 8 sites over links of 500 Mb/s, without its fault, at `--rate` (default:
+97 % of the links'). Goodput is that of the slowest
 site, over the bottleneck's rate; busy is the mean over both cores while the model is on its way. Needs root.
 """
 
@@ -22,6 +23,7 @@ from testbed.run.job import destinations
 from testbed.run.observer import Observer
 from testbed.run.runner import run_scenario
 from testbed.spec.load import Overrides, load_scenario
+from testbed.units import parse_rate
 
 
 def measure(run: Run, bottleneck: int) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--scheme", action="append", default=[])
+    parser.add_argument("--rate", type=parse_rate, help="what is sent, for example 150Mbit")
     options = parser.parse_args()
     schemes = options.scheme or (["pim-ssm"] if options.quick else ["pim-ssm", "pim-sm"])
     scenario = load_scenario(
@@ -55,7 +58,9 @@ def main() -> None:
             size="256MiB" if options.quick else None,
             repetitions=1 if options.quick else options.runs,
         ),
-    ).model_copy(update={"timeline": ()})
+    )
+    transport = scenario.transport.model_copy(update={"rate": options.rate})
+    scenario = scenario.model_copy(update={"timeline": (), "transport": transport})
     plan = make_plan(scenario.topology)
     bottleneck = bottleneck_rate(plan, destinations(plan, scenario.syncs[0]))
     assert bottleneck is not None  # the quickstart's links are shaped

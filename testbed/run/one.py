@@ -233,7 +233,7 @@ class _One:
         sites = self._sites() if self.zero else ()
         judged: dict[str, Any] = {}
         if self.instruments is not None and self.zero:
-            measured = self.instruments.measured(self.grown, self.faulted, None, None)
+            measured = self.instruments.measured(self.grown, self.faulted, *self._rates(sites))
             judged = fidelity.assess(measured)
         if outcome == "passed":
             if short := [s for s in sites if not s.delivered]:
@@ -257,6 +257,16 @@ class _One:
             fidelity=judged,
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )
+
+    def _rates(self, sites: tuple[SiteResult, ...]) -> tuple[float | None, float | None]:
+        """What was to be sent and what was, in layer-2 bit/s until the last site had it; repairs count as sent.
+        Known where there is one sync, and every site got it."""
+        times = [s.delivery_s for s in sites if s.delivery_s is not None]
+        if len(self.streams) != 1 or not times or len(times) < len(sites):
+            return None, None
+        (interface,) = self.job.plan.nodes[self.job.plan.repository].interfaces
+        sent = self.grown.get((interface.link, interface.node))
+        return self.requested, sent.bytes * 8 / max(times) if sent else None
 
     def _sites(self) -> tuple[SiteResult, ...]:
         assert self.instruments is not None
