@@ -25,6 +25,7 @@ def run_scenario(
 ) -> tuple[Run, ...]:
     """Carry out `scenario` into a new bundle at `out`. Repetitions go round the schemes, so that what drifts on
     the host hits all alike. Raises RequestError, MachineError, Interrupted (after the bundle was finished)."""
+    out = out.absolute()  # processes in the nodes are given paths below it, and work elsewhere
     version = frr_version()
     plan = make_plan(scenario.topology)
     runs: list[Run] = []

@@ -63,10 +63,13 @@ def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path
     assert not leftovers(set())
 
 
-def test_faults_show_at_the_sites_behind_the_link(tmp_path: Path) -> None:
-    out = tmp_path / "bundle"
-    command("run", "smoke", *SMALL, "--out", str(out))
+def test_faults_show_at_the_sites_behind_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the bundle's default place is relative to where the user stands
+    done = command("run", "smoke", *SMALL)
+    (out,) = (tmp_path / "results").iterdir()
+    assert f"report: results/{out.name}/report.html" in done.stdout
     (run,) = read_bundle(out).runs
+    assert all(site.delivered for site in run.sites), done.stderr
     hit = {s.name for s in run.sites if any("cut" in o.cause and "restored" not in o.cause for o in s.outages)}
     assert hit, "a cut on the tree must be seen"
     assert hit < {s.name for s in run.sites}, "the site in front of the cut must not see it"
