@@ -106,8 +106,8 @@ static void forward(struct work *w, struct bift *bift, struct bier *b)
 		drop(w, DROP_BIER_TTL);
 }
 
-/* `ttl` is the incoming TTL. The length of the BitString is the BIFT's (RFC 8296 section 2.1.2). */
-static void input(struct work *w, struct bytes packet, struct bift *bift, uint32_t ttl)
+/* The length of the BitString is the BIFT's (RFC 8296 section 2.1.2). */
+static void input(struct work *w, struct bytes packet, struct bift *bift)
 {
 	struct bier b;
 	const uint8_t *h = packet.at;
@@ -128,6 +128,7 @@ static void input(struct work *w, struct bytes packet, struct bift *bift, uint32
 		drop(w, DROP_BIER_BSL);
 		return;
 	}
+	uint32_t ttl = h[3];
 	if (!ttl) {
 		drop(w, DROP_BIER_TTL);
 		return;
@@ -149,18 +150,15 @@ void bier_input(struct work *w, struct bytes packet)
 		drop(w, DROP_SHORT);
 		return;
 	}
-	uint32_t word = get32(packet.at), key[BIFT_KEY] = {ENCAP_ETHERNET, word >> 12};
+	uint32_t key[BIFT_KEY] = {ENCAP_ETHERNET, get32(packet.at) >> 12};
 	struct bift *bift = table_find(&w->core->tables->bifts, key);
 	if (bift)
-		input(w, packet, bift, word & 0xFF);
+		input(w, packet, bift);
 	else
 		drop(w, DROP_BIFT_UNKNOWN);
 }
 
-void bier_mpls_input(struct work *w, struct bytes packet, struct bift *bift, uint32_t ttl)
-{
-	input(w, packet, bift, ttl);
-}
+void bier_mpls_input(struct work *w, struct bytes packet, struct bift *bift) { input(w, packet, bift); }
 
 void bier_originate(struct work *w, const struct inner *inner, struct action *action)
 {

@@ -1,4 +1,8 @@
-/* SR-MPLS: label operations (RFC 3031, RFC 8660) and Replication segments over them (RFC 9524 section 2.1). */
+/* SR-MPLS: label operations (RFC 3031, RFC 8660) and Replication segments over them (RFC 9524 section 2.1).
+ *
+ * TTLs follow the pipe model (RFC 3443 section 3.2), as RFC 8279 section 6.9 wants it for tunnels that carry BIER: an
+ * entry's TTL is decremented where that entry is what is forwarded on, labels that steer are pushed with a large TTL,
+ * and what a pop exposes keeps its own. */
 #include "parts.h"
 
 enum { ENTRY_S = 1 << 8 };
@@ -15,8 +19,8 @@ static void swap(struct work *w, const struct label *label, uint32_t entry, stru
 	copy_send(w, c, below, label->nexthop_index, ETHERTYPE_MPLS, NULL);
 }
 
-/* NEXT towards a neighbour: the entry below becomes the top and gets the outgoing TTL (RFC 3032 section 2.4.2). */
-static void pop_to(struct work *w, const struct label *label, uint32_t entry, struct bytes below, uint32_t ttl)
+/* NEXT towards a neighbour: what is below goes on as it is. */
+static void pop_to(struct work *w, const struct label *label, uint32_t entry, struct bytes below)
 {
 	struct copy *c = copy_begin(w);
 	uint16_t ethertype = ETHERTYPE_MPLS;
@@ -25,8 +29,6 @@ static void pop_to(struct work *w, const struct label *label, uint32_t entry, st
 			drop(w, DROP_LABEL_BOTTOM);
 			return;
 		}
-		put32(copy_push(c, LABEL_LEN), (get32(below.at) & ~0xFFu) | ttl);
-		bytes_skip(&below, LABEL_LEN);
 	} else if (below.length && (below.at[0] >> 4 == 4 || below.at[0] >> 4 == 6)) {
 		ethertype = below.at[0] >> 4 == 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6;
 	} else {
@@ -55,8 +57,10 @@ void mpls_branch(struct work *w, struct branch *b, struct bytes below, const str
 			first = 1;
 	}
 	struct copy *c = copy_begin(w);
-	for (uint32_t i = first; i < b->depth; i++)
-		put32(copy_push(c, LABEL_LEN), entry_of(labels[i], tc, i + 1 == b->depth && !labelled, ttl));
+	for (uint32_t i = first; i < b->depth; i++) {
+		bool last = i + 1 == b->depth; /* the Replication-SID; what is above it steers */
+		put32(copy_push(c, LABEL_LEN), entry_of(labels[i], tc, last && !labelled, last ? ttl : t->node.ttl));
+	}
 	if (inner)
 		below = copy_push_inner(c, inner);
 	copy_send(w, c, below, nexthop, ETHERTYPE_MPLS, &b->sent);
@@ -86,7 +90,6 @@ static bool replicate(struct work *w, struct segment *s, uint32_t entry, struct 
 void mpls_input(struct work *w, struct bytes packet)
 {
 	const struct tables *t = w->core->tables;
-	uint32_t ttl = 0; /* of the top as received: popping here is no hop */
 	for (bool top = true;; top = false) {
 		struct bytes below = packet;
 		if (!bytes_skip(&below, LABEL_LEN)) {
@@ -94,12 +97,11 @@ void mpls_input(struct work *w, struct bytes packet)
 			return;
 		}
 		uint32_t entry = get32(packet.at), key[BIFT_KEY] = {ENCAP_MPLS, entry >> 12}, context = 0;
-		if (top)
-			ttl = entry & 0xFF;
+		uint32_t ttl = entry & 0xFF;
 		struct bift *bift = table_find(&t->bifts, key);
 		if (bift) {
 			if (entry & ENTRY_S) /* RFC 8296 section 2.1.1.2 */
-				bier_mpls_input(w, packet, bift, ttl);
+				bier_mpls_input(w, packet, bift);
 			else
 				drop(w, DROP_LABEL_BOTTOM);
 			return;
@@ -120,7 +122,7 @@ void mpls_input(struct work *w, struct bytes packet)
 			return;
 		}
 		if (label->kind == LABEL_POP_TO) {
-			pop_to(w, label, entry, below, ttl - 1);
+			pop_to(w, label, entry, below);
 			return;
 		}
 		if (label->kind == LABEL_REPLICATE) {

@@ -77,8 +77,8 @@ void copy_send_group(struct work *w, struct copy *c, struct bytes tail, uint32_t
 /* A BIER packet from its BIER header on, behind Ethertype 0xAB37. */
 void bier_input(struct work *w, struct bytes packet);
 
-/* The same behind an MPLS label stack, whose last entry is the header's first word; `ttl` of the stack's top. */
-void bier_mpls_input(struct work *w, struct bytes packet, struct bift *bift, uint32_t ttl);
+/* The same as the last entry of an MPLS label stack, whose label is the BIFT's. */
+void bier_mpls_input(struct work *w, struct bytes packet, struct bift *bift);
 
 /* Be the BFIR of an inner IP packet. */
 void bier_originate(struct work *w, const struct inner *inner, struct action *action);
