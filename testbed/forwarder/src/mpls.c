@@ -86,10 +86,12 @@ static bool replicate(struct work *w, struct segment *s, uint32_t entry, struct 
 	return leaf;
 }
 
-/* Every pop consumes four bytes of the packet, so this ends. */
+/* Every pop consumes four bytes of the packet, so this ends. Behind a Replication-SID at a leaf only a label that names
+ * the context may follow: a stack of Replication-SIDs must not amplify (RFC 9524 section 4). */
 void mpls_input(struct work *w, struct bytes packet)
 {
 	const struct tables *t = w->core->tables;
+	bool at_leaf = false;
 	for (bool top = true;; top = false) {
 		struct bytes below = packet;
 		if (!bytes_skip(&below, LABEL_LEN)) {
@@ -99,6 +101,11 @@ void mpls_input(struct work *w, struct bytes packet)
 		uint32_t entry = get32(packet.at), key[BIFT_KEY] = {ENCAP_MPLS, entry >> 12}, context = 0;
 		uint32_t ttl = entry & 0xFF;
 		struct bift *bift = table_find(&t->bifts, key);
+		struct label *label = table_find(&t->labels, &key[1]);
+		if (at_leaf && (bift || (label && label->kind != LABEL_POP))) {
+			drop(w, DROP_SEGMENTS_LEFT);
+			return;
+		}
 		if (bift) {
 			if (entry & ENTRY_S) /* RFC 8296 section 2.1.1.2 */
 				bier_mpls_input(w, packet, bift);
@@ -106,7 +113,6 @@ void mpls_input(struct work *w, struct bytes packet)
 				drop(w, DROP_LABEL_BOTTOM);
 			return;
 		}
-		struct label *label = table_find(&t->labels, &key[1]);
 		if (!label) {
 			drop(w, DROP_LABEL_UNKNOWN);
 			return;
@@ -130,6 +136,7 @@ void mpls_input(struct work *w, struct bytes packet)
 			if (!replicate(w, s, entry, below, ttl))
 				return;
 			context = s->context;
+			at_leaf = true;
 		} else {
 			context = label->context;
 		}
@@ -137,6 +144,6 @@ void mpls_input(struct work *w, struct bytes packet)
 			overlay_input(w, below, context);
 			return;
 		}
-		packet = below; /* a label behind a Replication-SID names the context at the leaf */
+		packet = below;
 	}
 }
