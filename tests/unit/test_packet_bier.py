@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.packet import Bier, BitString, Encapsulation, PacketError, Proto
 from testbed.packet.bier import bsl_code, bsl_length
 from testbed.packet.bitstring import LENGTHS
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a loaded machine too
 MPLS, NON_MPLS = Encapsulation.MPLS, Encapsulation.NON_MPLS
 
 HEADER = Bier(bift_id=100, bits=BitString.of({1, 27, 235}, 256), proto=Proto.IPV4, bfir_id=7, entropy=0x12345, ttl=64)
@@ -126,6 +127,7 @@ def test_without_mpls_nibble_tc_and_s_are_ignored() -> None:
         Bier.decode(odd.encode(), 256)
 
 
+@PATIENT
 @given(MPLS_HEADERS, st.binary(max_size=64))
 def test_round_trip_with_mpls(header: Bier, payload: bytes) -> None:
     octets = header.encode(payload)
@@ -133,6 +135,7 @@ def test_round_trip_with_mpls(header: Bier, payload: bytes) -> None:
     assert Bier.decode(octets, header.bits.length, MPLS) == (header, payload)
 
 
+@PATIENT
 @given(NON_MPLS_HEADERS, st.binary(max_size=64))
 def test_round_trip_without_mpls(header: Bier, payload: bytes) -> None:
     octets = header.encode(payload)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.packet import BitString, PacketError, split
 from testbed.packet.bitstring import LENGTHS, locate
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a loaded machine too
 BSLS = st.sampled_from(LENGTHS)
 BITSTRINGS = BSLS.flatmap(lambda bsl: st.builds(BitString, st.integers(0, 2**bsl - 1), st.just(bsl)))
 PAIRS = BSLS.flatmap(lambda bsl: st.tuples(*[st.frozensets(st.integers(1, bsl), max_size=20)] * 2, st.just(bsl)))
@@ -43,6 +44,7 @@ def test_bit_1_is_the_last_one_on_the_wire() -> None:
     assert BitString.of({64, 9, 8}, 64).hex() == "8000000000000180"
 
 
+@PATIENT
 @given(st.sets(st.integers(1, 65535), max_size=50), st.sampled_from([256, 512, 1024, 2048, 4096]))
 def test_splitting_loses_and_invents_nobody(bfr_ids: set[int], bsl: int) -> None:
     parts = split(bfr_ids, bsl)
@@ -52,6 +54,7 @@ def test_splitting_loses_and_invents_nobody(bfr_ids: set[int], bsl: int) -> None
     assert sorted(found) == sorted(bfr_ids)
 
 
+@PATIENT
 @given(BITSTRINGS)
 def test_octets_and_positions_both_say_it_all(bits: BitString) -> None:
     assert BitString.from_bytes(bytes(bits)) == bits
@@ -61,6 +64,7 @@ def test_octets_and_positions_both_say_it_all(bits: BitString) -> None:
     assert bool(bits) == (bits.bit_count() > 0)
 
 
+@PATIENT
 @given(PAIRS)
 def test_it_is_a_set(pair: tuple[frozenset[int], frozenset[int], int]) -> None:
     a, b, bsl = pair

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.packet import (
@@ -28,6 +28,7 @@ from testbed.packet import (
 )
 from testbed.packet.checksum import internet_checksum, pseudo_header
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a loaded machine too
 U8, U16, U20 = st.integers(0, 2**8 - 1), st.integers(0, 2**16 - 1), st.integers(0, 2**20 - 1)
 V4 = st.builds(IPv4Address, st.integers(0, 2**32 - 1))
 V6 = st.builds(IPv6Address, st.integers(0, 2**128 - 1))
@@ -62,6 +63,7 @@ class TestChecksum:
     def test_odd_data_is_padded_at_the_end(self) -> None:
         assert internet_checksum(b"\x12\x34\x56") == internet_checksum(b"\x12\x34\x56\x00")
 
+    @PATIENT
     @given(st.binary(max_size=200))
     def test_data_with_its_checksum_sums_to_zero(self, data: bytes) -> None:
         data += b"\0" * (len(data) % 2)
@@ -101,6 +103,7 @@ class TestEthernet:
         with pytest.raises(PacketError, match=r"ethernet.ethertype at octet 12: found 0x0100"):
             Ethernet.decode(bytes(12) + b"\x01\x00")
 
+    @PATIENT
     @given(st.builds(Ethernet, MACS, MACS, st.integers(0x600, 0xFFFF)), PAYLOADS)
     def test_round_trip(self, frame: Ethernet, payload: bytes) -> None:
         assert Ethernet.decode(frame.encode(payload)) == (frame, payload)
@@ -128,11 +131,13 @@ class TestMpls:
         with pytest.raises(PacketError, match=r"mpls.label: found 1048576"):
             label_stack([1 << 20])
 
+    @PATIENT
     @given(st.lists(U20, min_size=1, max_size=8), st.integers(0, 7), U8, PAYLOADS)
     def test_round_trip(self, labels: list[int], tc: int, ttl: int, payload: bytes) -> None:
         stack = label_stack(labels, tc=tc, ttl=ttl)
         assert decode_stack(encode_stack(stack, payload)) == (stack, payload)
 
+    @PATIENT
     @given(ENTRIES, PAYLOADS)
     def test_round_trip_of_one_entry(self, entry: LabelStackEntry, payload: bytes) -> None:
         assert LabelStackEntry.decode(entry.encode(payload)) == (entry, payload)
@@ -171,6 +176,7 @@ class TestIPv4:
         with pytest.raises(PacketError, match=r"ipv4.total_length: found 65536"):
             IPv4(A4, B4, 17).encode(bytes(65516))
 
+    @PATIENT
     @given(IPV4S, PAYLOADS)
     def test_round_trip(self, header: IPv4, payload: bytes) -> None:
         assert IPv4.decode(header.encode(payload)) == (header, payload)
@@ -191,16 +197,19 @@ class TestIPv6:
         with pytest.raises(PacketError, match=r"ipv6.src: found fe80::1%eth0"):
             IPv6(IPv6Address("fe80::1%eth0"), B6, 59)
 
+    @PATIENT
     @given(IPV6S, PAYLOADS)
     def test_round_trip(self, header: IPv6, payload: bytes) -> None:
         assert IPv6.decode(header.encode(payload)) == (header, payload)
 
 
 class TestUdp:
+    @PATIENT
     @given(st.builds(Udp, U16, U16), PAYLOADS, PAIRS)
     def test_round_trip(self, header: Udp, payload: bytes, pair: tuple[IPv4Address, IPv4Address]) -> None:
         assert Udp.decode(header.encode(payload, *pair), *pair) == (header, payload)
 
+    @PATIENT
     @given(PAIRS, PAYLOADS)
     def test_a_whole_packet(self, pair: tuple[IPv4Address, IPv4Address], payload: bytes) -> None:
         packet = udp_packet(*pair, 5000, 6000, payload, ttl=9)
@@ -238,6 +247,7 @@ class TestUdp:
 
 
 class TestIcmpv6Echo:
+    @PATIENT
     @given(st.builds(Icmpv6Echo, U16, U16, st.booleans()), PAYLOADS, V6, V6)
     def test_round_trip(self, echo: Icmpv6Echo, payload: bytes, src: IPv6Address, dst: IPv6Address) -> None:
         assert Icmpv6Echo.decode(echo.encode(payload, src, dst), src, dst) == (echo, payload)

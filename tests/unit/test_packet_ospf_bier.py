@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.packet import PacketError
@@ -19,6 +19,7 @@ from testbed.packet.ospf_bier import (
     encode_prefixes,
 )
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a loaded machine too
 # BFR-id 7 in sub-domain 0, label 5000 for SI 0 under BSL 256.
 BIER_OCTETS = bytes.fromhex("0009 0014 00000007 00000000 000a 0008 00001388 30000000")
 OCTETS = bytes.fromhex("0001 0020 01200040 0aff0007") + BIER_OCTETS
@@ -127,6 +128,7 @@ def test_what_cannot_be_built() -> None:
         BierSubTlv(0, 1, encapsulations=(MplsEncapsulation(label=1),) * 5461).encode()
 
 
+@PATIENT
 @given(st.lists(PREFIXES, max_size=4))
 def test_round_trip(prefixes: list[ExtendedPrefix]) -> None:
     assert decode_prefixes(encode_prefixes(prefixes)) == tuple(prefixes)

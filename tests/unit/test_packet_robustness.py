@@ -1,4 +1,4 @@
-"""Whatever octets come, decoders answer or raise PacketError: at random, and one step beside what is valid."""
+"""Whatever octets come, decoders answer or raise PacketError; what has nothing to ignore comes back as it was."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.packet import (
@@ -31,6 +31,7 @@ from testbed.packet import (
 )
 from testbed.packet.ospf_bier import BierSubTlv, ExtendedPrefix, MplsEncapsulation, decode_prefixes
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a loaded machine too
 A4, B4 = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 A6, B6 = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")
 BIER = Bier(bift_id=100, bits=BitString.of({1, 27}, 64), proto=4, bfir_id=7).encode(b"payload")
@@ -55,6 +56,14 @@ DECODERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "ospf": (decode_prefixes, LSA),
     "encapsulated": (lambda data: h_encaps(data, A6, [B6]), udp_packet(A4, B4, 1, 2, b"payload")),
 }
+# Headers without bits to be ignored: what was decoded is encoded to the same octets.
+EXACT: dict[str, Callable[[bytes], tuple[Bier | Ethernet | LabelStackEntry | IPv4 | IPv6, bytes]]] = {
+    "bier offline": lambda data: Bier.dissect(data, Encapsulation.NON_MPLS),
+    "ethernet": Ethernet.decode,
+    "mpls entry": LabelStackEntry.decode,
+    "ipv4": IPv4.decode,
+    "ipv6": IPv6.decode,
+}
 EDITS = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=3)
 
 
@@ -64,11 +73,13 @@ class TestAnyOctets:
         decode, valid = DECODERS[name]
         decode(valid)
 
+    @PATIENT
     @given(data=st.binary(max_size=100))
     def test_at_random(self, name: str, data: bytes) -> None:
         with suppress(PacketError):
             DECODERS[name][0](data)
 
+    @PATIENT
     @given(edits=EDITS, size=st.integers(0, 200))
     def test_beside_what_is_valid(self, name: str, edits: list[tuple[int, int]], size: int) -> None:
         decode, valid = DECODERS[name]
@@ -83,3 +94,15 @@ class TestAnyOctets:
         for size in range(len(valid)):
             with suppress(PacketError):
                 decode(valid[:size])
+
+
+@pytest.mark.parametrize("name", EXACT)
+@PATIENT
+@given(edits=EDITS)
+def test_nothing_is_lost(name: str, edits: list[tuple[int, int]]) -> None:
+    data = bytearray(DECODERS[name][1])
+    for at, octet in edits:
+        data[at % len(data)] = octet
+    with suppress(PacketError):
+        header, payload = EXACT[name](bytes(data))
+        assert data.startswith(header.encode(payload))
