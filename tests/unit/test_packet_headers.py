@@ -1,9 +1,13 @@
-"""Ethernet, MPLS, IP, UDP, ICMPv6 and the checksum under them: published octets first, then round trips."""
+"""Ethernet, MPLS, IP, UDP, ICMPv6 and the checksum under them: published octets first, then round trips.
+
+And, for all headers at once, how much a field holds.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +23,7 @@ from testbed.packet import (
     IPv6,
     LabelStackEntry,
     PacketError,
+    Srh,
     Udp,
     decode_stack,
     encode_stack,
@@ -27,6 +32,7 @@ from testbed.packet import (
     udp_packet,
 )
 from testbed.packet.checksum import internet_checksum, pseudo_header
+from testbed.packet.ospf_bier import BierSubTlv, ExtendedPrefix, MplsEncapsulation
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a loaded machine too
 U8, U16, U20 = st.integers(0, 2**8 - 1), st.integers(0, 2**16 - 1), st.integers(0, 2**20 - 1)
@@ -264,6 +270,33 @@ class TestIcmpv6Echo:
             Icmpv6Echo.decode(b"\x03" + good[1:], A6, B6)
         with pytest.raises(PacketError, match=r"icmpv6.checksum at octet 2"):
             Icmpv6Echo.decode(good, A6, A6)
+
+
+@pytest.mark.parametrize(
+    ("header", "field", "bits"),
+    [
+        *((IPv4(A4, B4, 17), field, 8) for field in ("protocol", "ttl", "tos")),
+        (IPv4(A4, B4, 17), "identification", 16),
+        (IPv4(A4, B4, 17), "fragment_offset", 13),
+        *((IPv6(A6, B6, 17), field, 8) for field in ("next_header", "hop_limit", "traffic_class")),
+        (IPv6(A6, B6, 17), "flow_label", 20),
+        *((Udp(1, 2), field, 16) for field in ("sport", "dport")),
+        *((Icmpv6Echo(1, 2), field, 16) for field in ("identifier", "sequence")),
+        *((LabelStackEntry(1), field, bits) for field, bits in (("label", 20), ("tc", 3), ("s", 1), ("ttl", 8))),
+        (Ethernet("02:00:00:00:00:0b", "02:00:00:00:00:0a", 0x0800), "ethertype", 16),
+        *((Srh(59, (A6,), 0), field, bits) for field, bits in (("next_header", 8), ("flags", 8), ("tag", 16))),
+        *((BierSubTlv(0, 1), field, 8) for field in ("sub_domain", "mt_id", "bar", "ipa")),
+        (BierSubTlv(0, 1), "bfr_id", 16),
+        (MplsEncapsulation(1), "label", 20),
+        (MplsEncapsulation(1), "max_si", 8),
+        *((ExtendedPrefix(IPv4Network(A4)), field, 8) for field in ("route_type", "flags")),
+    ],
+)
+def test_a_field_holds_its_bits_and_no_more(header: Any, field: str, bits: int) -> None:
+    assert getattr(replace(header, **{field: (1 << bits) - 1}), field) == (1 << bits) - 1
+    for value in (1 << bits, -1):
+        with pytest.raises(PacketError, match=rf"\.{field}: found {value}, expected"):
+            replace(header, **{field: value})
 
 
 def test_headers_are_values() -> None:
