@@ -24,13 +24,25 @@ class DirectedLink:
     dst: str
 
 
-def unicast_path(plan: Plan, src: str, dst: str, without: Collection[str] = frozenset()) -> tuple[str, ...]:
-    """The links from one node to another, in order; `without` names links that are down.
+def unicast_path(
+    plan: Plan, src: str, dst: str, without: Collection[str] = frozenset()
+) -> tuple[Interface, ...]:
+    """The way from one node to another: the interface that each node on it leaves by, in order.
 
-    Raises RequestError where there is no way.
+    `without` names links that are down. Raises RequestError where there is no way.
     """
     (path,) = _paths_to(plan, dst, [src], without).values()
-    return tuple(hop.link for hop in path)
+    return path
+
+
+def next_hops(plan: Plan, dst: str, without: Collection[str] = frozenset()) -> dict[str, frozenset[str]]:
+    """For each node that can reach `dst`, the names of the interfaces on its shortest paths there: the route that
+    OSPF puts into its kernel (RFC 2328 16.1, equal costs included). `dst` itself has none.
+    """
+    remaining = distances(graph_of(plan.nodes, plan.links.values(), without), dst)
+    return {
+        name: frozenset(i.name for i in _shortest(plan.nodes[name], remaining, without)) for name in remaining
+    }
 
 
 def ideal_tree(
@@ -101,7 +113,8 @@ def _paths_to(
     def walk(node: str) -> Iterator[Interface]:
         while node != target:
             if node not in next_hop:
-                next_hop[node] = _next_hop(plan.nodes[node], remaining, without)
+                hops = _shortest(plan.nodes[node], remaining, without)
+                next_hop[node] = min(hops, key=lambda hop: hop.peer_address)
             hop = next_hop[node]
             yield hop
             node = hop.peer_node
@@ -109,9 +122,8 @@ def _paths_to(
     return {start: tuple(walk(start)) for start in wanted}
 
 
-def _next_hop(node: Node, remaining: dict[str, int], without: Collection[str]) -> Interface:
-    up = [i for i in node.interfaces if i.link not in without]
-    return min(
-        (i for i in up if remaining[i.peer_node] + i.cost == remaining[node.name]),
-        key=lambda i: i.peer_address,
-    )
+def _shortest(node: Node, remaining: dict[str, int], without: Collection[str]) -> Iterator[Interface]:
+    """The interfaces of a node on its shortest paths, given every node's remaining distance."""
+    for interface in node.interfaces:
+        if interface.link not in without and remaining[interface.peer_node] + interface.cost == remaining[node.name]:
+            yield interface

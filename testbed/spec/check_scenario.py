@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import networkx as nx
 
@@ -49,19 +48,27 @@ def scenario_findings(scenario: Scenario, known: Known | None, *, topology: bool
 
 
 def ideal_tree(topology: Topology, sites: Collection[str]) -> tuple[str, ...]:
-    """Names of the links on the shortest paths (by IGP cost) from the repository to `sites`, in topology order.
+    """Names of the links on the shortest paths (by IGP cost) from `sites` to the repository, in topology order.
 
-    Unreachable sites are left out; () without a repository."""
+    Of equal costs a router takes the link that comes first in the topology: the plan numbers links in that order, so
+    that this is the lowest next hop, as in the plan's own trees. Unreachable sites are left out; () without a
+    repository."""
     source = next((n for n, node in topology.nodes.items() if isinstance(node, Repository)), None)
     if source is None:
         return ()
     graph = core_graph(topology)
-    used: set[str] = set()
-    paths = nx.single_source_dijkstra_path(graph, source, weight="cost")
-    for site in sites:
-        for a, b in pairwise(paths.get(site, [])):
-            used.add(min(graph[a][b], key=lambda name: (graph[a][b][name]["cost"], name)))
-    return tuple(name for name in link_names(topology) if name in used)
+    remaining = nx.single_source_dijkstra_path_length(graph, source, weight="cost")
+    order = {name: index for index, name in enumerate(link_names(topology))}
+    used: dict[str, str] = {}  # by the router that the link leads on from, towards the repository
+    for node in sites:
+        while node in remaining and node != source and node not in used:
+            shortest = [
+                (name, peer)
+                for _, peer, name in graph.edges(node, keys=True)
+                if remaining[peer] + graph.edges[node, peer, name]["cost"] == remaining[node]
+            ]
+            used[node], node = min(shortest, key=lambda hop: order[hop[0]])
+    return tuple(sorted(set(used.values()), key=order.__getitem__))
 
 
 def sites_of(topology: Topology, sync: Sync) -> tuple[str, ...]:

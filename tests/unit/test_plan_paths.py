@@ -30,16 +30,30 @@ def diamond(links: list[Any] | None = None) -> Plan:
     return plan_of(nodes, links or [name.split("-") for name in default])
 
 
+def links_from(plan: Plan, src: str, dst: str, *without: str) -> tuple[str, ...]:
+    return tuple(hop.link for hop in paths.unicast_path(plan, src, dst, without))
+
+
 def test_unicast_path_takes_the_lowest_next_hop_of_equals() -> None:
     plan = diamond()
-    assert paths.unicast_path(plan, "repo", "s1") == ("repo-r1", "r1-r2", "r2-r4", "r4-s1")
-    assert paths.unicast_path(plan, "s2", "repo") == ("r3-s2", "r1-r3", "repo-r1")
-    assert paths.unicast_path(plan, "r1", "r1") == ()
+    assert links_from(plan, "repo", "s1") == ("repo-r1", "r1-r2", "r2-r4", "r4-s1")
+    assert links_from(plan, "s2", "repo") == ("r3-s2", "r1-r3", "repo-r1")
+    assert links_from(plan, "r1", "r1") == ()
 
 
 def test_unicast_path_goes_around_what_is_down() -> None:
+    assert links_from(diamond(), "repo", "s1", "r1-r2") == ("repo-r1", "r1-r3", "r3-r4", "r4-s1")
+
+
+def test_next_hops_are_all_of_equal_cost() -> None:
     plan = diamond()
-    assert paths.unicast_path(plan, "repo", "s1", without={"r1-r2"}) == ("repo-r1", "r1-r3", "r3-r4", "r4-s1")
+    names = {(i.node, i.peer_node): i.name for n in plan.nodes.values() for i in n.interfaces}
+    found = paths.next_hops(plan, "repo")
+    assert found["r4"] == {names["r4", "r2"], names["r4", "r3"]}
+    assert found["s1"] == {names["s1", "r4"]}
+    assert found["repo"] == frozenset()
+    assert paths.next_hops(plan, "repo", {"r2-r4"})["r4"] == {names["r4", "r3"]}
+    assert "s1" not in paths.next_hops(plan, "repo", {"r4-s1"})
 
 
 def test_unicast_path_says_who_is_cut_off() -> None:
@@ -73,7 +87,7 @@ def test_ideal_tree_is_what_pim_built() -> None:
 def test_ideal_tree_follows_cost_and_parallel_links() -> None:
     nodes: dict[str, dict[str, Any]] = {"repo": {"kind": "repository"}, "s1": {"kind": "site"}}
     plan = plan_of(nodes, [{"a": "repo", "b": "s1", "cost": 9}, {"a": "s1", "b": "repo", "cost": 3}])
-    assert paths.unicast_path(plan, "repo", "s1") == ("s1-repo#2",)
+    assert links_from(plan, "repo", "s1") == ("s1-repo#2",)
 
 
 def test_busiest_link_prefers_one_that_can_be_lost() -> None:
@@ -133,11 +147,11 @@ def test_paths_are_shortest_and_connected(plan: Plan) -> None:
         graph.add_edge(link.a.node, link.b.node, weight=link.a.cost)
     for destination in storage(plan):
         node, cost = plan.repository, 0
-        for name in paths.unicast_path(plan, plan.repository, destination):
-            link = plan.links[name]
-            assert node in (link.a.node, link.b.node)
-            node = link.b.node if node == link.a.node else link.a.node
-            cost += link.a.cost
+        for hop in paths.unicast_path(plan, plan.repository, destination):
+            assert hop.node == node
+            assert hop.name in paths.next_hops(plan, destination)[node]
+            node = hop.peer_node
+            cost += hop.cost
         assert node == destination
         assert cost == nx.shortest_path_length(graph, plan.repository, destination, weight="weight")
 
