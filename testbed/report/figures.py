@@ -6,14 +6,16 @@ the model. Invalid, interrupted and unsupported runs are listed and never averag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import ValidationError
 
 from testbed.bundle import SCENARIO, Bundle, run_id
 from testbed.errors import Problem, RequestError
 from testbed.record import Event, Run, SiteResult
+from testbed.report.loose import number
 from testbed.report.stats import Summary, summarise
 from testbed.spec.scenario import Scenario
 
@@ -26,6 +28,17 @@ def counts(run: Run) -> bool:
 def probed(site: SiteResult) -> bool:
     """Whether a probe stream was meant for the site: without one, no outage means nothing."""
     return bool(site.probes_received or site.probes_lost or site.outages)
+
+
+def beyond_igp(stage: Mapping[str, Any]) -> float | None:
+    """The ms of a site's outage after a fault that lie after the IGP had repaired the site's path: what the scheme
+    took on top. 0: packets were back before the repair was seen. None: not known, or the fault was a restoration,
+    which breaks no path. Bundles without `igp_ms` were written before it was measured.
+    """
+    start, probe, igp = (number(stage.get(key)) for key in ("outage_start_ms", "first_probe_ms", "igp_ms"))
+    if probe is None or igp is None or str(stage.get("fault", "")).startswith("restored"):
+        return None
+    return max(0.0, probe - max(igp, start or 0.0))
 
 
 def goodput(site: SiteResult) -> float | None:
@@ -86,14 +99,8 @@ class RunFigures:
 
     @property
     def beyond_igp_ms(self) -> float | None:
-        """From the IGP's last route change after a fault to the first probe, at the worst site; None if not known."""
-        found = []
-        for stage in self.run.stages:
-            probe, route = stage.get("first_probe_ms"), stage.get("route_ms")
-            restored = str(stage.get("fault", "")).startswith("restored")
-            if not restored and isinstance(probe, (int, float)) and isinstance(route, (int, float)):
-                found.append(probe - route)
-        return max(found, default=None)
+        """`beyond_igp` of the worst site; None if it is known of no site."""
+        return max((ms for stage in self.run.stages if (ms := beyond_igp(stage)) is not None), default=None)
 
     @property
     def lost(self) -> int | None:

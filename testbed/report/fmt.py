@@ -22,6 +22,11 @@ def ms(value: float) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def beyond(value: float) -> str:
+    """Milliseconds beyond something that was over before: there is nothing beyond it then."""
+    return ms(value) if value else "none"
+
+
 def rate(value: float) -> str:
     """Bits per second with a fixed number of decimals."""
     return _fixed(format_rate(value), 1 if abs(value) < 1e9 else 2)

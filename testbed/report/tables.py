@@ -42,7 +42,7 @@ def comparison(series: Sequence[Series], bundles: Sequence[str]) -> Table:
         ("… its delivery time", over_runs("slowest_s", fmt.seconds)),
         ("Lowest goodput of a site", over_runs("slowest_goodput", fmt.rate)),
         ("Longest outage at any site", over_runs("longest_outage_ms", fmt.ms)),
-        ("… beyond the IGP's own repair", over_runs("beyond_igp_ms", fmt.ms)),
+        ("… beyond the IGP's own repair", over_runs("beyond_igp_ms", fmt.beyond)),
         ("Sites with an outage", over_runs("interrupted_sites", fmt.count)),
         ("Probes lost, all sites", over_runs("lost", fmt.count)),
         ("Duplicate probes, all sites", over_runs("duplicates", fmt.count)),
@@ -52,7 +52,8 @@ def comparison(series: Sequence[Series], bundles: Sequence[str]) -> Table:
     ]
     rows = tuple((Cell(head), *(cell(s) for s in series)) for head, cell in lines)
     heads = (Column("", number=False), *columns)
-    return Table("Schemes compared", heads, rows, "runs.json: sites, links", _legend(series))
+    note = " ".join(filter(None, (_legend(series), _beyond_legend(series))))
+    return Table("Schemes compared", heads, rows, "runs.json: sites, links, stages", note)
 
 
 def _legend(series: Sequence[Series]) -> str:
@@ -66,6 +67,11 @@ def _legend(series: Sequence[Series]) -> str:
     elif most > 1:
         said.append("Medians of the runs that count; in small print their range.")
     return " ".join(said)
+
+
+def _beyond_legend(series: Sequence[Series]) -> str:
+    none = any(f.beyond_igp_ms == 0 for s in series for f in s.usable)
+    return "Beyond the IGP: none, where packets were back before its repair was seen." if none else ""
 
 
 def _runs_cell(series: Series) -> Cell:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testbed.report import fmt
-from testbed.report.figures import Series, Study
+from testbed.report.figures import Series, Study, beyond_igp
 from testbed.report.loose import number, ordered, words_of
 from testbed.report.stats import summarise
 from testbed.report.table import NONE, Cell, Column, Table
@@ -15,11 +15,13 @@ _STAGES = {
     "link_down_ms": "Carrier lost",
     "link_up_ms": "Carrier back",
     "detection_ms": "Detected",
-    "route_first_ms": "First route",
-    "route_ms": "Last route",
+    "route_first_ms": "First route anywhere",
+    "route_ms": "Last route anywhere",
+    "igp_ms": "IGP repaired the site's path",
     "mroute_ms": "Last multicast route",
     "outage_start_ms": "Last probe before",
     "first_probe_ms": "First probe after",
+    "beyond_igp_ms": "Beyond the IGP",
 }
 
 _BRINGUP = {
@@ -36,7 +38,7 @@ _BRINGUP = {
 
 def stages(series: Sequence[Series]) -> Table:
     """The stages of convergence after each fault, in ms after it, at each site it concerns: medians."""
-    found = [(s, stage) for s in series for f in s.usable for stage in f.run.stages]
+    found = [(s, _with_beyond(stage)) for s in series for f in s.usable for stage in f.run.stages]
     keys = ordered((k for _, stage in found for k in stage if k.endswith("_ms")), _STAGES)
     columns = (
         Column("Scheme", number=False), Column("Fault", number=False), Column("Site", number=False),
@@ -46,11 +48,22 @@ def stages(series: Sequence[Series]) -> Table:
     for s, stage in found:
         groups.setdefault((s.title, str(stage.get("fault", "")), str(stage.get("site", ""))), []).append(stage)
     rows = tuple(
-        (*map(Cell, group), *(fmt.cell(summarise(map(number, (g.get(k) for g in given))), fmt.ms) for k in keys))
+        (*map(Cell, group), *(_stage_cell(k, given) for k in keys))
         for group, given in groups.items()
     )
     note = "After the fault. Medians over the runs that count." if rows else ""
+    if "igp_ms" in keys:
+        note += " The IGP's 0 ms: the path needed no repair. None beyond it: packets were back before it was seen."
     return Table("Stages of convergence", columns, rows, "runs.json: stages; events.jsonl", note, ditto=True)
+
+
+def _with_beyond(stage: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**stage, "beyond_igp_ms": beyond_igp(stage)} if "igp_ms" in stage else stage
+
+
+def _stage_cell(key: str, given: Sequence[Mapping[str, Any]]) -> Cell:
+    show = fmt.beyond if key == "beyond_igp_ms" else fmt.ms
+    return fmt.cell(summarise(number(stage.get(key)) for stage in given), show)
 
 
 def control(series: Sequence[Series]) -> Table:

@@ -139,11 +139,13 @@ def _outages(series: Sequence[Series]) -> str:
     if not parts:
         return "No probes ran, so outages are unknown."
     beyond = [
-        f"{fmt.ms(abs(x.median))} {'after' if x.median >= 0 else 'before'} it with {s.label}"
+        f"{fmt.ms(x.median)} more with {s.label}"
+        if x.median
+        else f"no longer with {s.label} (packets were back before the repair was seen)"
         for s in series
         if (x := s.of("beyond_igp_ms"))
     ]
-    igp = f" Counted from the IGP's last route change, the worst site had packets again {listing(beyond)}."
+    igp = f" Once the IGP had repaired a site's path, the worst site waited {listing(beyond)}."
     return f"The longest outage at any site: {listing(parts)}.{igp if beyond else ''}"
 
 
@@ -247,9 +249,13 @@ METHOD = (
     ("Delivered", "every block of the model arrived and has the digest that the manifest gives it."),
     ("Outage", "a hole in the probe stream on the sync's own group, as received at the site. Its length is the time "
      "from the last probe before to the first probe after, less one probe interval; what is shorter goes unseen."),
-    ("Beyond the IGP", "the time from the last change of a unicast route anywhere after a fault, when the IGP had done "
-     "its own repair, to the first probe after it: the worst site. Below zero, the tree was back before the IGP was "
-     "done everywhere."),
+    ("The IGP's repair", "of a site's path after a fault: the moment when the last router on the site's new shortest "
+     "path had the kernel route that the path needs. For PIM that is the route to the source, which its Joins follow "
+     "(RPF); for a scheme that sends towards the sites, the route to the site. 0 ms: all of them had it before. A "
+     "change is stamped when the monitor reads of it, which on a busy machine is some ms late."),
+    ("Beyond the IGP", "the part of a site's outage that lies after the IGP's repair of its path: what the scheme "
+     "itself took, at the worst site. None: packets were back before the repair was seen, so that nothing waited for "
+     "more than the IGP: the scheme went ahead of it, or the monitor was late to see it."),
     ("Lost, duplicates", "probes by their numbers: sent and never received; received more than once."),
     ("Ideal tree", "the bytes that a shortest path tree carrying each packet once over each of its links would put on "
      "them, before any fault. A ratio above 1 is detours, repairs, duplicates and probes."),

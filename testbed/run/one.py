@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from testbed.run.faults import resolve
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
+from testbed.run.repair import Repairs, way_to_site, way_to_source
 from testbed.run.signals import uninterrupted
 from testbed.run.stages import find_stages
 from testbed.run.timeline import Timeline, steps
@@ -253,10 +254,16 @@ class _One:
             links=self._links(),
             state=self.state,
             control=self.control,
-            stages=find_stages(events, hosts),
+            stages=find_stages(events, hosts, self._repairs(hosts, events).repaired),
             fidelity=judged,
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )
+
+    def _repairs(self, hosts: Sequence[str], events: Sequence[Event]) -> Repairs:
+        """Multicast routing by the kernel is PIM's, which follows the routes to the source; whatever else forwards
+        goes by the routes to the sites."""
+        way = way_to_source if make_scheme(self.choice).features is not None else way_to_site
+        return Repairs(self.job.plan, {host: way(self.job.plan, host) for host in hosts}, events)
 
     def _rates(self, sites: tuple[SiteResult, ...]) -> tuple[float | None, float | None]:
         """What was to be sent and what was, in layer-2 bit/s until the last site had it; repairs count as sent.

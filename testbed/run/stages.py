@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from testbed.record import Event
@@ -12,17 +12,24 @@ SLACK_S = 0.05
 _INJECTIONS = ("fault", "fault-restored")
 
 
-def find_stages(events: Iterable[Event], sites: Sequence[str] = ()) -> tuple[dict[str, Any], ...]:
+# (host, when a fault struck, when its window ends) -> seconds until the IGP had repaired the host's path, if it did.
+Repaired = Callable[[str, float, float], float | None]
+
+
+def find_stages(
+    events: Iterable[Event], sites: Sequence[str] = (), repaired: Repaired = lambda host, fault, until: None
+) -> tuple[dict[str, Any], ...]:
     """One row for each fault or restoration and each host whose probes it interrupted, from the events of one run.
 
     A fault's window ends with the next one, or after WINDOW_S. An outage belongs to it that starts inside
     (SLACK_S early: probes in flight when the link was cut), and so does its end, whenever that is.
     Of several outages of a host in one window the row spans the first's start to the last's end. `sites` orders
     the hosts (default: by name). A fault that interrupted nobody has one row with site "". Times are ms after
-    the injection, None where the thing did not happen:
+    the injection, None where the thing did not happen or is not known:
 
     - `link_down_ms`, `link_up_ms`: the first interface that lost, or got, its carrier;
-    - `route_first_ms`, `route_ms`: the first and the last kernel route change anywhere: the IGP's own repair;
+    - `route_first_ms`, `route_ms`: the first and the last kernel route change anywhere;
+    - `igp_ms`: when the IGP had repaired this host's path (`repaired`; see repair.py), 0 if it needed no repair;
     - `mroute_ms`: the last multicast route change at or before the first probe (anywhere, if no probe came);
     - `outage_start_ms`, `first_probe_ms`: when this host's probes ended, and came again.
     """
@@ -48,6 +55,7 @@ def find_stages(events: Iterable[Event], sites: Sequence[str] = ()) -> tuple[dic
                     "link_up_ms": _after(fault, _times(inside, "link-up")[:1]),
                     "route_first_ms": _after(fault, routes[:1]),
                     "route_ms": _after(fault, routes[-1:]),
+                    "igp_ms": _ms(repaired(host, fault.t, end)) if host else None,
                     "mroute_ms": _after(fault, mroutes[-1:]),
                     "outage_start_ms": _after(fault, [] if started is None else [started]),
                     "first_probe_ms": _after(fault, [] if came is None else [came]),
@@ -87,4 +95,8 @@ def _times(events: Iterable[Event], kind: str) -> list[float]:
 
 
 def _after(fault: Event, times: Sequence[float]) -> float | None:
-    return round((times[0] - fault.t) * 1000, 3) if times else None
+    return _ms(times[0] - fault.t) if times else None
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)

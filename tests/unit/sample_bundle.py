@@ -148,6 +148,7 @@ def run(scheme: str, repetition: int, *, outcome: Outcome = "passed", zero: floa
     stages = tuple(
         {"fault": "cut r1-r2", "t": zero + 10, "site": s.name, "link_down_ms": round(rng.uniform(0.6, 1.4), 2),
          "link_up_ms": None, "route_first_ms": round(rng.uniform(8, 9), 1), "route_ms": round(rng.uniform(16, 19), 1),
+         "igp_ms": round(rng.uniform(12, 15), 1),
          "mroute_ms": round(s.outages[0].length_ms - rng.uniform(2, 6), 1), "outage_start_ms": 0.9,
          "first_probe_ms": round(s.outages[0].length_ms + 1, 1)}
         for s in sites if s.outages

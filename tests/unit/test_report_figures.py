@@ -14,6 +14,7 @@ from testbed.errors import RequestError
 from testbed.record import Event, LinkResult, Outage, Run, SiteResult
 from testbed.report.figures import (
     RunFigures,
+    beyond_igp,
     fault_windows,
     goodput,
     series_of,
@@ -42,14 +43,32 @@ def test_goodput_is_verified_bits_over_delivery_time() -> None:
 def test_figures_of_a_run() -> None:
     a, b = site("a", 4.0, outages=(Outage(1, 50, 50, 0), Outage(2, 7, 7, 1)), duplicates=1), site("b", 5.0)
     links = (LinkResult("l", "x", "y", 300, 3, 0, 200, False), LinkResult("l", "y", "x", 100, 1, 0, 0, False))
-    stages = ({"fault": "cut l", "first_probe_ms": 50.0, "route_ms": 20.0}, {"fault": "cut l", "first_probe_ms": None},
-              {"fault": "restored: cut l", "first_probe_ms": 900.0, "route_ms": 1.0})  # fmt: skip
+    stages = ({"fault": "cut l", "first_probe_ms": 50.0, "igp_ms": 20.0}, {"fault": "cut l", "first_probe_ms": None},
+              {"fault": "restored: cut l", "first_probe_ms": 900.0, "igp_ms": 1.0})  # fmt: skip
     f = RunFigures(run(1, a, b, links=links, stages=stages))
     assert f.slowest is b
     assert f.slowest_goodput == 1600.0
     assert (f.link_bytes, f.ideal_bytes, f.against_ideal) == (400, 200, 2.0)
     assert (f.longest_outage_ms, f.interrupted_sites, f.duplicates) == (50, 1, 1)
     assert f.beyond_igp_ms == 30.0
+
+
+@pytest.mark.parametrize(
+    ("times", "beyond"),
+    [
+        ({"outage_start_ms": 1.0, "igp_ms": 20.0, "first_probe_ms": 50.0}, 30.0),
+        ({"outage_start_ms": 1.0, "igp_ms": 30.0, "first_probe_ms": 27.0}, 0.0),  # over before the repair was seen
+        ({"outage_start_ms": 1.0, "igp_ms": 0.0, "first_probe_ms": 50.0}, 49.0),  # the path needed no repair
+        ({"outage_start_ms": 40.0, "igp_ms": 20.0, "first_probe_ms": 50.0}, 10.0),  # began after the repair
+        ({"outage_start_ms": -0.5, "igp_ms": 0.0, "first_probe_ms": 2.0}, 2.0),  # probes in flight at the cut
+        ({"outage_start_ms": 1.0, "igp_ms": None, "first_probe_ms": 50.0}, None),
+        ({"outage_start_ms": 1.0, "igp_ms": 20.0, "first_probe_ms": None}, None),
+        ({"outage_start_ms": 1.0, "route_ms": 20.0, "first_probe_ms": 50.0}, None),  # an old bundle
+    ],
+)
+def test_beyond_the_igp_is_the_part_of_the_outage_after_its_repair(times: dict[str, Any], beyond: float | None) -> None:
+    assert beyond_igp({"fault": "cut l", "site": "a-st", **times}) == beyond
+    assert beyond_igp({"fault": "restored: cut l", "site": "a-st", **times}) is None
 
 
 def test_a_run_that_did_not_deliver_has_no_slowest_site() -> None:

@@ -204,3 +204,15 @@ def test_a_dollar_sign_is_no_formula_and_a_picture_says_what_it_is() -> None:
     assert ">a$b$c</text>" in svg
     assert 'aria-label="what &quot;it&quot; &lt;is>"' in svg
     assert "<metadata" not in svg
+
+
+def test_the_stages_tell_the_igps_repair_and_what_came_beyond(sample: Bundle) -> None:
+    run = sample.runs[0]
+    stages = tuple({**stage, "igp_ms": 29.9, "first_probe_ms": 27.2} for stage in run.stages)
+    text = Page(make_html([replace(sample, runs=(replace(run, stages=stages),))])).text
+    for said in ("IGP repaired the site's path", "30 ms", "none", "packets were back before its repair was seen"):
+        assert said in text
+    old = tuple({k: v for k, v in stage.items() if k != "igp_ms"} for stage in run.stages)
+    text = Page(make_html([replace(sample, runs=(replace(run, stages=old),))])).text
+    assert "Stages of convergence" in text
+    assert "IGP repaired the site's path" not in text

@@ -11,7 +11,7 @@ import sample_bundle
 
 from testbed.bundle import read_bundle
 from testbed.report import words
-from testbed.report.figures import Study, studies
+from testbed.report.figures import Study, series_of, studies
 from testbed.spec.scenario import Scenario
 
 
@@ -80,3 +80,18 @@ def test_missing_delays_are_a_threat_and_real_ones_are_not(tmp_path: Path) -> No
     data["topology"]["links"][3]["delay"] = 0.005
     with_delay = replace(found, scenario=Scenario.model_validate(data))
     assert not any("No link has a propagation delay" in t for t in words.threats(with_delay))
+
+
+def test_an_outage_that_ended_before_the_igps_repair_is_said_in_words(tmp_path: Path) -> None:
+    found = study(tmp_path / "b", schemes=("pim-ssm",))
+
+    def outage_sentence(**times: float | None) -> str:
+        run = found.bundle.runs[0]
+        run = replace(run, stages=tuple({**stage, **times} for stage in run.stages))
+        return words.verdict(replace(found, series=series_of([run])))[2]
+
+    said = outage_sentence(first_probe_ms=50.0, igp_ms=20.0)
+    assert said.endswith("Once the IGP had repaired a site's path, the worst site waited 30 ms more with pim-ssm.")
+    said = outage_sentence(first_probe_ms=27.2, igp_ms=29.9)
+    assert "waited no longer with pim-ssm (packets were back before the repair was seen)" in said
+    assert "IGP" not in outage_sentence(igp_ms=None)

@@ -40,11 +40,26 @@ def test_the_stages_of_a_cut() -> None:
             "link_up_ms": None,
             "route_first_ms": 10.0,
             "route_ms": 70.0,
+            "igp_ms": None,
             "mroute_ms": 40.0,
             "outage_start_ms": 0.0,
             "first_probe_ms": 45.0,
         },
     )
+
+
+def test_the_igps_repair_is_asked_for_each_host_within_the_faults_window() -> None:
+    asked = []
+
+    def repaired(host: str, fault: float, until: float) -> float | None:
+        asked.append((host, fault, until))
+        return {"s1-st": 0.0301234, "s2-st": None}[host]
+
+    events = [CUT, at(4000, "fault-restored")]
+    for host in ("s1-st", "s2-st"):
+        events += [at(1, "outage-start", host), at(50, "outage-end", host)]
+    assert [row["igp_ms"] for row in find_stages(events, repaired=repaired)] == [30.123, None, None]
+    assert asked == [("s1-st", 100.0, 104.0), ("s2-st", 100.0, 104.0)]
 
 
 def test_every_host_it_interrupted_has_a_row_in_the_order_asked_for() -> None:
