@@ -144,9 +144,9 @@ static bool next_hop(struct inner *inner)
 	if (inner->header[at] <= 1)
 		return false;
 	inner->header[at]--;
-	if (inner->version == 4) { /* RFC 1624: what the TTL's word loses, the checksum gains */
+	if (inner->version == 4) { /* what the TTL's word loses, the checksum gains; never 0xFFFF: RFC 1624 section 3 */
 		uint32_t sum = get16(inner->header + IPV4_CHECKSUM) + 0x100u;
-		put16(inner->header + IPV4_CHECKSUM, (sum & 0xFFFF) + (sum >> 16));
+		put16(inner->header + IPV4_CHECKSUM, sum + (sum >= 0xFFFF));
 	}
 	return true;
 }
