@@ -76,6 +76,16 @@ static void complete_checksum(struct bytes packet)
 	put16(packet.at + at, value ? value : 0xFFFF); /* RFC 768: zero means none */
 }
 
+/* Sources that no router forwards packets of: none, loopback, link-local (RFC 1812 section 5.3.7, RFC 3927 section 7;
+ * RFC 4291 sections 2.5.2, 2.5.3 and 2.5.6). */
+static bool is_local_source(const uint8_t *ip)
+{
+	static const uint8_t zero[ADDR_LEN - 1];
+	if (ip[0] >> 4 == 4)
+		return ip[12] == 0 || ip[12] == 127 || (ip[12] == 169 && ip[13] == 254);
+	return (ip[8] == 0xFE && ip[9] >> 6 == 2) || (ip[23] <= 1 && !memcmp(ip + 8, zero, sizeof zero));
+}
+
 /* Whether it is a whole IP multicast packet that may leave its link; its length is trimmed to what the header says.
  * What may not leave the link is nothing to complain about: routing protocols live there. */
 static bool check(struct work *w, struct bytes *packet)
@@ -113,7 +123,7 @@ static bool check(struct work *w, struct bytes *packet)
 		return false;
 	}
 	packet->length = length;
-	return true;
+	return !is_local_source(ip);
 }
 
 /* (S,G), then (*,G), then (*,*). */
