@@ -163,8 +163,8 @@ static bool next_hop(struct inner *inner)
 
 static void to_port(struct work *w, const struct inner *inner, struct action *action)
 {
-	if (w->from_outside && w->nesting == 1 && w->frame->port == action->index)
-		return; /* never back to where it came from */
+	if (w->from_outside && w->frame->port == action->index)
+		return; /* never back to where it came from, by way of the own bit neither */
 	struct copy *c = copy_begin(w);
 	struct bytes rest = copy_push_inner(c, inner);
 	const uint8_t *group = inner->header + (inner->version == 4 ? 16 : 24);
