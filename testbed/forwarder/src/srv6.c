@@ -172,11 +172,13 @@ static bool options_skippable(const uint8_t *h, uint32_t length)
 struct chain {
 	uint32_t next;
 	struct bytes at;
-	const uint8_t *srh; /* NULL: there is none */
+	const uint8_t *srh; /* the one with segments left; NULL: there is none */
 };
 
-/* Walk to the upper-layer header; an SRH on the way must be whole. False: dropped. TLVs of the SRH are not processed
- * (RFC 9524 S15: only if allowed by local configuration, which this forwarder has none of). */
+/* Walk to the upper-layer header. A routing header without segments left is passed over, whatever it is (RFC 8200
+ * section 4.4, RFC 8754 section 4.3.1.1 S02); another must be the only such one, and an SRH that is whole. False: dropped.
+ * TLVs of the SRH are not processed (RFC 9524 S15: only if allowed by local configuration, which this forwarder has none
+ * of). */
 static bool walk(struct work *w, struct chain *c)
 {
 	while (c->next == PROTO_HOPOPTS || c->next == PROTO_DSTOPTS || c->next == PROTO_ROUTING) {
@@ -186,14 +188,15 @@ static bool walk(struct work *w, struct chain *c)
 			drop(w, c->next == PROTO_ROUTING ? DROP_SRH : DROP_SHORT);
 			return false;
 		}
-		if (c->next == PROTO_ROUTING) {
+		if (c->next == PROTO_ROUTING && h[3]) {
 			/* entries 0 to `last entry`; a reduced SRH may have one segment more left (RFC 8754 4.1.1) */
-			if (h[2] != ROUTING_TYPE_SRH || SRH_LEN + ADDR_LEN * (h[4] + 1u) > length || h[3] > h[4] + 1u) {
+			if (c->srh || h[2] != ROUTING_TYPE_SRH || SRH_LEN + ADDR_LEN * (h[4] + 1u) > length ||
+			    h[3] > h[4] + 1u) {
 				drop(w, DROP_SRH);
 				return false;
 			}
 			c->srh = h;
-		} else if (!options_skippable(h, length)) {
+		} else if (c->next != PROTO_ROUTING && !options_skippable(h, length)) {
 			drop(w, DROP_IPV6_OPTION);
 			return false;
 		}
@@ -208,9 +211,7 @@ static void deliver(struct work *w, struct segment *s, const uint8_t *ip, struct
 	const struct tables *t = w->core->tables;
 	uint32_t context = s->context, left = c.srh ? c.srh[3] : 0;
 	if (left) { /* S20: the context from the segment list */
-		const struct sid *sid = NULL;
-		if (left <= c.srh[4] + 1u)
-			sid = table_find(&t->sids, c.srh + SRH_LEN + ADDR_LEN * (left - 1));
+		const struct sid *sid = table_find(&t->sids, c.srh + SRH_LEN + ADDR_LEN * (left - 1));
 		if (sid && sid->kind == SID_CONTEXT) {
 			context = sid->context;
 			left--;
