@@ -130,7 +130,12 @@ static void replicate(struct work *w, const struct segment *s, struct bytes pack
 /* RFC 9524 section 2.2.2, A.2.1: who pings through a tree has summed up with the leaf's SID as the destination. */
 static void answer_echo(struct work *w, const uint8_t *ip, struct bytes icmp)
 {
+	static const uint8_t unspecified[ADDR_LEN];
 	const struct tables *t = w->core->tables;
+	if (ip[8] == 0xFF || !memcmp(ip + 8, unspecified, ADDR_LEN)) { /* nobody (RFC 4291 sections 2.5.2 and 2.7) */
+		drop(w, DROP_IP_HEADER);
+		return;
+	}
 	uint32_t pseudo = checksum_add(PROTO_ICMPV6 + icmp.length, ip + 8, 2 * ADDR_LEN);
 	if (checksum_finish(checksum_add(pseudo, icmp.at, icmp.length))) {
 		drop(w, DROP_CHECKSUM);
