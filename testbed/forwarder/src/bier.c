@@ -70,6 +70,10 @@ static void deliver(struct work *w, struct bift *bift, const struct bier *b)
 		drop(w, DROP_BIER_PROTO);
 		return;
 	}
+	if (!is_ip(b->payload, proto)) { /* both values are the version's */
+		drop(w, DROP_IP_HEADER);
+		return;
+	}
 	count(&bift->delivered, b->payload.length);
 	overlay_input(w, b->payload, bift->context);
 }

@@ -36,13 +36,17 @@ static bool accept(struct work *w, const struct port *port, const uint8_t *desti
 	return false;
 }
 
-static void ip_input(struct work *w, struct bytes packet, const struct port *port, const uint8_t *destination)
+static void ip_input(struct work *w, struct bytes packet, unsigned version, const struct port *port,
+		     const uint8_t *destination)
 {
 	bool group = destination[0] & 1;
 	if (group && port->context) {
 		w->from_outside = true;
-		overlay_input(w, packet, port->context);
-	} else if (!group && port->transport && is_ours(port, destination)) {
+		if (is_ip(packet, version))
+			overlay_input(w, packet, port->context);
+		else
+			drop(w, DROP_IP_HEADER);
+	} else if (!group && version == 6 && port->transport && is_ours(port, destination)) {
 		srv6_input(w, packet); /* what is no SID of ours is the kernel's, silently */
 	}
 }
@@ -67,8 +71,10 @@ void core_input(struct core *c, struct frame *f)
 			mpls_input(&w, packet);
 		break;
 	case ETHERTYPE_IPV4:
+		ip_input(&w, packet, 4, port, f->data);
+		break;
 	case ETHERTYPE_IPV6:
-		ip_input(&w, packet, port, f->data);
+		ip_input(&w, packet, 6, port, f->data);
 		break;
 	default: /* ARP and the like: not ours */
 		break;

@@ -21,6 +21,9 @@ static inline bool bytes_skip(struct bytes *b, uint32_t n)
 	return true;
 }
 
+/* Whether it begins as an IP packet of the version that its carrier has announced. */
+static inline bool is_ip(struct bytes b, unsigned version) { return b.length && b.at[0] >> 4 == version; }
+
 /* An IP packet on its way into a tree: as it came, and as it goes on with its TTL decremented. The header is a copy,
  * because other copies of the packet may still point at the frame. */
 struct inner {

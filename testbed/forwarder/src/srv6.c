@@ -227,6 +227,10 @@ static void deliver(struct work *w, struct segment *s, const uint8_t *ip, struct
 		}
 	}
 	if (c.next == PROTO_IPV4 || c.next == PROTO_IPV6) {
+		if (!is_ip(c.at, c.next == PROTO_IPV4 ? 4 : 6)) {
+			drop(w, DROP_IP_HEADER);
+			return;
+		}
 		count(&s->delivered, c.at.length);
 		overlay_input(w, c.at, context);
 	} else if (c.next == PROTO_ICMPV6 && c.at.length >= 8 && c.at.at[0] == ICMPV6_ECHO_REQUEST) {
@@ -239,7 +243,7 @@ static void deliver(struct work *w, struct segment *s, const uint8_t *ip, struct
 void srv6_input(struct work *w, struct bytes packet)
 {
 	const struct tables *t = w->core->tables;
-	if (packet.length < IPV6_LEN || packet.at[0] >> 4 != 6)
+	if (packet.length < IPV6_LEN || !is_ip(packet, 6))
 		return;
 	const uint8_t *ip = packet.at;
 	struct sid *sid = table_find(&t->sids, ip + 24);
