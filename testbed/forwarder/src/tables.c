@@ -163,6 +163,32 @@ static void seal_path(const struct tables *t, const struct bift *bift, struct pa
 		problem(p, "path of bift %u: a local path has this router's own bit only", bift->id);
 }
 
+/* The own bit: of this router's BFR-id, delivered whatever the entropy (RFC 8296 section 2.1.1.2), clear in every copy
+ * (RFC 8279 section 6.1). */
+static void seal_own_bit(const struct tables *t, const struct bift *bift, struct problems *p)
+{
+	int own = -1;
+	uint32_t ways = 0;
+	for (uint32_t i = 0; i < bift->paths; i++) {
+		const struct path *path = table_at(&t->paths, bift->first_path + i);
+		if (path->kind == PATH_LOCAL)
+			own = bits_first(path->fbm, WORDS_MAX, 0);
+	}
+	if (own < 0)
+		return;
+	for (uint32_t i = 0; i < bift->paths; i++) {
+		const struct path *path = table_at(&t->paths, bift->first_path + i);
+		if (path->kind == PATH_LOCAL)
+			ways += bits_test(path->fbm, (unsigned)own);
+		else if (bits_test(path->fbm, (unsigned)own))
+			problem(p, "bift %u: its own bit %d is in another path too", bift->id, own + 1);
+	}
+	if (ways != bift->ways)
+		problem(p, "bift %u: its own bit %d is to be local once in each way", bift->id, own + 1);
+	if (bift->bfr_id && bift->bfr_id != bift->si * 64 * bift->words + (uint32_t)own + 1)
+		problem(p, "bift %u: its own bit %d is not that of BFR-id %u", bift->id, own + 1, bift->bfr_id);
+}
+
 static void seal_bifts(struct tables *t, struct problems *p)
 {
 	uint32_t orphans = t->paths.n;
@@ -180,6 +206,7 @@ static void seal_bifts(struct tables *t, struct problems *p)
 			way = path->way;
 			bift->ways = way + 1;
 		}
+		seal_own_bit(t, bift, p);
 		if (bift->encap == ENCAP_MPLS && index_of(&t->labels, &bift->id) != NONE)
 			problem(p, "label %u is a BIFT's too", bift->id);
 	}
