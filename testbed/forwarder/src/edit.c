@@ -333,13 +333,16 @@ static void put_flow(struct reader *r, const struct flow_key *key, const struct 
 	}
 	struct action a = *action;
 	a.key = *key;
+	const struct action *before;
 	bool added;
 	struct action *at = table_put(&t->actions, &a, &added);
 	if (!at)
 		fail(r, "out of memory", NULL);
 	else if (!added)
 		fail(r, "the flow has the same action twice", NULL);
-	else
+	else if ((before = r->editor->before ? table_find(&r->editor->before->actions, &a) : NULL))
+		a.sent = before->sent;
+	if (!r->failed)
 		*at = a;
 }
 

@@ -5,9 +5,9 @@
 #include "tables.h"
 
 struct editor {
-	struct tables *tables; /* changed in place; not sealed */
-	bool fresh;            /* the tables started empty: a row may be given once only */
-	uint32_t line;         /* number of the present line, for messages */
+	struct tables *tables;       /* changed in place; not sealed */
+	const struct tables *before; /* what an update started from; NULL: empty tables, a row may be given once only */
+	uint32_t line;               /* number of the present line, for messages */
 	struct problems problems;
 };
 

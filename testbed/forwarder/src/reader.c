@@ -165,7 +165,7 @@ void *row(struct reader *r, struct table *t, const void *key)
 	void *at = table_put(t, key, &added);
 	if (!at)
 		fail(r, "out of memory", NULL);
-	else if (!added && r->editor->fresh) {
+	else if (!added && !r->editor->before) {
 		fail(r, "this row was given before", NULL);
 		return NULL;
 	}

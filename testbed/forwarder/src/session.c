@@ -48,7 +48,7 @@ static bool commit(struct session *s, struct core *c, struct text *out)
 		return false;
 	}
 	e->tables = t;
-	e->fresh = s->mode == SESSION_REPLACE;
+	e->before = s->mode == SESSION_REPLACE ? NULL : c->tables;
 	char *at = s->lines.length ? s->lines.at : NULL;
 	for (char *end; at && (end = strchr(at, '\n')); at = end + 1) {
 		*end = '\0';
