@@ -13,10 +13,10 @@ ROOT := $(or $(shell cd "$$(dirname "$$(sed 's/^ *//' <<<'$(MAKEFILE_LIST)')")" 
 IN := cd "$(ROOT)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help testbed test check lint bench golden deps clean
+.PHONY: help testbed test vm-test check lint bench golden deps clean
 
 help: ## Show this
-	@$(IN) awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@$(IN) awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo '  ARGS="..." is passed on to testbed, pytest and the benchmarks; QUICK=1 shortens make bench.'
 
 testbed: deps ## Deliver a 2 GiB model to 8 clouds over PIM through a link failure (scenarios/quickstart.yaml)
@@ -24,6 +24,9 @@ testbed: deps ## Deliver a 2 GiB model to 8 clouds over PIM through a link failu
 
 test: deps ## Run all tests (needs root: many build small networks)
 	@$(IN) scripts/as-root .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+vm-test: deps ## Run the tests that need netem in a virtual machine, where this kernel has none (two minutes)
+	@$(IN) scripts/vm-test $(ARGS)
 
 check: lint test ## Everything a change must pass
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pyroute2 import IPRoute
 from small_lab import DEADLINE_S
 
 from testbed.lab import namespace
@@ -68,7 +69,7 @@ def qdiscs(lab: Lab, end: Interface) -> list[Qdisc]:
 
 @contextmanager
 def datagrams(lab: Lab, link: Link, send_buffer: int = BUFFER) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A UDP socket at each end of a link; the first is connected to the second."""
+    """A UDP socket at each end of a link, connected to each other."""
 
     def new() -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -77,11 +78,23 @@ def datagrams(lab: Lab, link: Link, send_buffer: int = BUFFER) -> Iterator[tuple
         sock.settimeout(DEADLINE_S)
         return sock
 
-    sender, receiver = (namespace.inside(lab.pid_of(end.node), new) for end in (link.a, link.b))
-    with sender, receiver:
-        receiver.bind((str(link.b.address.ip), 0))
-        sender.connect(receiver.getsockname())
-        # An unknown neighbour's address would hold up the first packets, and drop all but a few of them.
-        sender.send(b"")
-        receiver.recv(1)
-        yield sender, receiver
+    introduce(lab, link.a, link.b)
+    introduce(lab, link.b, link.a)
+    first, second = (namespace.inside(lab.pid_of(end.node), new) for end in (link.a, link.b))
+    with first, second:
+        first.bind((str(link.a.address.ip), 0))
+        second.bind((str(link.b.address.ip), 0))
+        first.connect(second.getsockname())
+        second.connect(first.getsockname())
+        yield first, second
+
+
+def introduce(lab: Lab, end: Interface, peer: Interface) -> None:
+    """Tell one end its peer's address: ARP would hold up the first packets, and drop all but a few of them."""
+    device = lab[peer.node].netlink(lambda ip: ip.link("get", ifname=peer.name)[0])
+
+    def tell(ip: IPRoute) -> None:
+        index = ip.link_lookup(ifname=end.name)[0]
+        ip.neigh("replace", dst=str(peer.address.ip), lladdr=device.get_attr("IFLA_ADDRESS"), ifindex=index)
+
+    lab[end.node].netlink(tell)
