@@ -1,0 +1,308 @@
+#include "io.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+
+enum {
+	BATCH = 32,
+	FRAME_MAX = 16 * 1024, /* any jumbo frame with any encapsulation */
+	COPIES = 1024,
+	BUFFER = 64 * 1024 * 1024, /* the link's queue, not the socket, is to decide what is dropped */
+	CONTROL = CMSG_SPACE(sizeof(struct tpacket_auxdata)),
+};
+
+/* A port's socket, and the copies that wait for it. */
+struct lane {
+	char name[NAME_LEN];
+	int fd; /* -1: none */
+	uint32_t ifindex;
+	bool transport, context; /* what the filter lets through */
+	uint32_t port;           /* its row in the tables */
+	uint32_t waiting;
+	struct mmsghdr messages[COPIES];
+	struct iovec parts[COPIES][2];
+};
+
+struct io {
+	struct core *core;
+	int epoll;
+	struct lane **lanes; /* in no order; a tag is an index here, and a lane keeps its place */
+	uint32_t n;
+	struct lane **by_port; /* by row index */
+	uint8_t *frames;
+	uint8_t control[BATCH][CONTROL];
+	struct copy copies[COPIES];
+};
+
+/* -- sockets ----------------------------------------------------------------------------------------------------- */
+
+/* Only what concerns the core is queued: BIER, MPLS and unicast IPv6 where it is transport, IP multicast where the port
+ * has a context. Jumps are counted in instructions to skip. */
+static bool set_filter(int fd, bool transport, bool context)
+{
+	uint32_t tree = transport ? UINT32_MAX : 0, group = context ? UINT32_MAX : 0;
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_BIER, 7, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_MPLS, 6, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV4, 0, 5),
+		BPF_STMT(BPF_LDX | BPF_IMM, 0),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 1, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, group),
+		BPF_STMT(BPF_RET | BPF_K, tree),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog program = {sizeof code / sizeof *code, code};
+	return !setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+static void close_lane(struct lane *lane)
+{
+	if (lane->fd >= 0) {
+		close(lane->fd);
+		log_line("port %.15s: released", lane->name);
+	}
+	lane->fd = -1;
+	lane->ifindex = 0;
+}
+
+static void set_options(int fd, const struct lane *lane)
+{
+	int size = BUFFER, one = 1, partial = lane->context;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size))
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size))
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+	setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one);
+	setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &partial, sizeof partial); /* says whether a checksum is missing */
+}
+
+/* The filter is set before the socket is bound, so that nothing else is ever in its queue. */
+static void open_lane(struct io *io, uint32_t index, uint32_t ifindex)
+{
+	struct lane *lane = io->lanes[index];
+	struct sockaddr_ll address = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)ifindex};
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = 1ull << 32 | index};
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd >= 0)
+		set_options(fd, lane);
+	if (fd < 0 || !set_filter(fd, lane->transport, lane->context) ||
+	    bind(fd, (struct sockaddr *)&address, sizeof address) || epoll_ctl(io->epoll, EPOLL_CTL_ADD, fd, &event)) {
+		log_line("port %.15s: no packet socket: %s", lane->name, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	lane->fd = fd;
+	lane->ifindex = ifindex;
+	log_line("port %.15s: bound to interface %u%s%s", lane->name, ifindex, lane->transport ? ", transport" : "",
+		 lane->context ? ", overlay" : "");
+}
+
+static uint32_t lane_named(struct io *io, const char *name)
+{
+	for (uint32_t i = 0; i < io->n; i++)
+		if (!memcmp(io->lanes[i]->name, name, NAME_LEN))
+			return i;
+	struct lane **lanes = realloc(io->lanes, (io->n + 1) * sizeof *lanes);
+	if (!lanes)
+		return NONE;
+	io->lanes = lanes;
+	struct lane *lane = calloc(1, sizeof *lane);
+	if (!lane)
+		return NONE;
+	memcpy(lane->name, name, NAME_LEN);
+	lane->fd = -1;
+	for (int i = 0; i < COPIES; i++)
+		lane->messages[i].msg_hdr = (struct msghdr){.msg_iov = lane->parts[i], .msg_iovlen = 2};
+	io->lanes[io->n] = lane;
+	return io->n++;
+}
+
+void io_reconcile(struct io *io)
+{
+	const struct table *ports = &io->core->tables->ports;
+	struct lane **by_port = realloc(io->by_port, (ports->n + 1) * sizeof *by_port);
+	if (!by_port) {
+		log_line("out of memory: %u ports have no sockets", ports->n);
+		return;
+	}
+	io->by_port = by_port;
+	for (uint32_t i = 0; i < io->n; i++)
+		if (!table_find(ports, io->lanes[i]->name))
+			close_lane(io->lanes[i]);
+	for (uint32_t i = 0; i < ports->n; i++) {
+		const struct port *port = table_at(ports, i);
+		uint32_t index = lane_named(io, port->name);
+		io->by_port[i] = index == NONE ? NULL : io->lanes[index];
+		if (index == NONE)
+			continue;
+		struct lane *lane = io->lanes[index];
+		bool other = lane->transport != (bool)port->transport || lane->context != (bool)port->context;
+		lane->port = i;
+		lane->transport = port->transport;
+		lane->context = port->context;
+		if (lane->fd >= 0 && lane->ifindex != port->ifindex)
+			close_lane(lane);
+		if (lane->fd < 0 && port->ifindex) {
+			open_lane(io, index, port->ifindex);
+		} else if (lane->fd >= 0 && other) {
+			set_filter(lane->fd, lane->transport, lane->context);
+			int partial = lane->context;
+			setsockopt(lane->fd, SOL_PACKET, PACKET_AUXDATA, &partial, sizeof partial);
+		}
+	}
+}
+
+/* -- sending ----------------------------------------------------------------------------------------------------- */
+
+static enum drop reason_of(int error)
+{
+	switch (error) {
+	case ENOBUFS: /* the queueing discipline dropped it */
+	case EAGAIN:
+		return DROP_TX_QUEUE;
+	case EMSGSIZE:
+		return DROP_MTU;
+	case ENETDOWN:
+	case ENXIO:
+	case ENODEV:
+		return DROP_PORT_DOWN;
+	default:
+		return DROP_TX_ERROR;
+	}
+}
+
+/* One frame that the kernel refuses does not hold up those behind it. */
+static void send_lane(struct core *core, struct lane *lane)
+{
+	uint32_t at = 0;
+	while (at < lane->waiting) {
+		int n = lane->fd < 0 ? -1
+				     : sendmmsg(lane->fd, lane->messages + at, lane->waiting - at, MSG_DONTWAIT);
+		if (n > 0) {
+			at += (uint32_t)n;
+		} else if (lane->fd < 0) {
+			core->drops[DROP_PORT_DOWN] += lane->waiting - at;
+			break;
+		} else if (errno != EINTR) {
+			core->drops[reason_of(errno)]++;
+			at++;
+		}
+	}
+	lane->waiting = 0;
+}
+
+static void send_copies(void *owner, const struct copy *copies, uint32_t n)
+{
+	struct io *io = owner;
+	for (uint32_t i = 0; i < n; i++) {
+		struct lane *lane = io->by_port[copies[i].port];
+		if (!lane) {
+			io->core->drops[DROP_PORT_DOWN]++;
+			continue;
+		}
+		struct iovec *part = lane->parts[lane->waiting++];
+		part[0] = (struct iovec){(void *)copies[i].head, copies[i].head_length};
+		part[1] = (struct iovec){(void *)copies[i].tail, copies[i].tail_length};
+	}
+	for (uint32_t i = 0; i < io->core->tables->ports.n; i++)
+		if (io->by_port[i] && io->by_port[i]->waiting)
+			send_lane(io->core, io->by_port[i]);
+}
+
+/* -- receiving --------------------------------------------------------------------------------------------------- */
+
+static bool checksum_missing(struct msghdr *message)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(message);
+	if (!c || c->cmsg_level != SOL_PACKET || c->cmsg_type != PACKET_AUXDATA)
+		return false;
+	struct tpacket_auxdata aux;
+	memcpy(&aux, CMSG_DATA(c), sizeof aux);
+	return aux.tp_status & TP_STATUS_CSUMNOTREADY;
+}
+
+void io_receive(struct io *io, uint64_t tag)
+{
+	struct lane *lane = (uint32_t)tag < io->n ? io->lanes[(uint32_t)tag] : NULL;
+	if (!lane || lane->fd < 0)
+		return; /* closed earlier in the same round of events */
+	struct mmsghdr messages[BATCH];
+	struct iovec parts[BATCH];
+	for (int i = 0; i < BATCH; i++) {
+		parts[i] = (struct iovec){io->frames + (size_t)i * FRAME_MAX, FRAME_MAX};
+		messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
+		if (lane->context) {
+			messages[i].msg_hdr.msg_control = io->control[i];
+			messages[i].msg_hdr.msg_controllen = CONTROL;
+		}
+	}
+	int n = recvmmsg(lane->fd, messages, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
+	/* an error of the interface (it went down) is read here, and netlink tells the rest */
+	for (int i = 0; i < n; i++) {
+		if (messages[i].msg_len > FRAME_MAX) {
+			io->core->drops[DROP_OVERSIZED]++;
+			continue;
+		}
+		struct frame frame = {.data = parts[i].iov_base, .length = messages[i].msg_len, .port = lane->port};
+		frame.checksum_missing = lane->context && checksum_missing(&messages[i].msg_hdr);
+		core_input(io->core, &frame);
+	}
+	core_flush(io->core);
+}
+
+void io_count_drops(struct io *io)
+{
+	for (uint32_t i = 0; i < io->n; i++) {
+		struct tpacket_stats stats = {0};
+		socklen_t size = sizeof stats;
+		if (io->lanes[i]->fd >= 0 &&
+		    !getsockopt(io->lanes[i]->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size))
+			io->core->drops[DROP_RX_SOCKET] += stats.tp_drops;
+	}
+}
+
+struct io *io_new(struct core *core, int epoll)
+{
+	struct io *io = calloc(1, sizeof *io);
+	if (!io)
+		return NULL;
+	io->frames = malloc((size_t)BATCH * FRAME_MAX);
+	if (!io->frames) {
+		free(io);
+		return NULL;
+	}
+	io->core = core;
+	io->epoll = epoll;
+	core->copies = io->copies;
+	core->capacity = COPIES;
+	core->send = send_copies;
+	core->owner = io;
+	return io;
+}
+
+void io_free(struct io *io)
+{
+	for (uint32_t i = 0; i < io->n; i++) {
+		close_lane(io->lanes[i]);
+		free(io->lanes[i]);
+	}
+	free(io->lanes);
+	free(io->by_port);
+	free(io->frames);
+	free(io);
+}
