@@ -6,12 +6,12 @@ Times ending in `_s` are seconds, `_ms` milliseconds; event times are CLOCK_MONO
 Layout of a bundle:
 
     scenario.yaml          the scenario, resolved: loads again to the same run
-    manifest.json          versions, kernel, sysctls, capabilities, seed, flags that change meaning
+    manifest.json          versions, kernel, sysctls, capabilities, seed, timers, flags that change meaning
     events.jsonl           one Event a line, every run, one clock
     runs.json              a list of Run
     report.html            made from the above
     runs/<scheme>-<rep>/   frr/<node>/*.conf, log/<node>/*, delivery/<sync>/<host>/*, probes/<sync>-<host>.npz,
-                           tree/<router>.json
+                           tree/<router>.json, delivered/<host>/<sync>/* (with --keep)
 """
 
 from __future__ import annotations

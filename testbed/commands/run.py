@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from testbed.bundle import read_bundle
-from testbed.commands.common import Commands, json_flag, require_machine
+from testbed.commands.common import Commands, json_flag
 from testbed.errors import Interrupted, Problem, RequestError
 from testbed.spec.scenario import SchemeChoice
 from testbed.terminal import LiveObserver, say_json, stderr, stdout
@@ -65,7 +65,6 @@ def run(options: argparse.Namespace) -> int:
         known=Known(SCHEMES.keys(), TRANSPORTS.keys(), ACTIONS.keys()),
     )
     _check_options(scenario.schemes)
-    require_machine()
     out = options.out or Path("results") / f"{scenario.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
@@ -80,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         say_json({**summary_json(bundle), "bundle": str(out), "report": str(report)})
     else:
-        stdout.print(summary_table(bundle.runs, scenario))
+        stdout.print(summary_table(bundle.runs, scenario, bundle.manifest))
         stdout.print(f"bundle: {out}\nreport: {report}", soft_wrap=True)
     if interrupted is not None:
         stderr.print(f"testbed: {interrupted}", style="red", soft_wrap=True)

@@ -56,7 +56,8 @@ _MRT_PIM = 207
 class Capabilities:
     """What was found. Sizes in bytes; a version is None and a path "" where the thing is absent.
 
-    `features` has every Feature: "" where it works, else why it does not (or NOT_TRIED).
+    `features` has every Feature: "" where it works, else why it does not (or NOT_TRIED). `disk_free` is where models
+    are made, `bundle_free` where the bundle goes; `one_disk`: both are the same.
     """
 
     root: bool
@@ -77,17 +78,26 @@ class Capabilities:
     memory_available: int
     shm_free: int
     disk_free: int
+    bundle_free: int
+    one_disk: bool
     rmem_max: int
 
     def can(self, feature: Feature) -> bool:
         """Whether a feature was tried and works."""
         return self.features[feature] == ""
 
+    @property
+    def frr_release(self) -> tuple[int, int]:
+        """FRR's version as far as its templates depend on it; (0, 0) where it is absent."""
+        major, minor = (*(self.frr or ()), 0, 0)[:2]
+        return major, minor
 
-def probe_machine(folder: Path = Path("/var/tmp")) -> Capabilities:
-    """Look at this machine, in well under a second. `disk_free` is that of `folder`, where models are made."""
+
+def probe_machine(models: Path = Path("/var/tmp"), bundle: Path = Path()) -> Capabilities:
+    """Look at this machine, in well under a second. `bundle` need not exist yet."""
     root = os.geteuid() == 0
     memory = _memory()
+    bundle = next(path for path in (bundle.absolute(), *bundle.absolute().parents) if path.exists())
     return Capabilities(
         root=root,
         system=_system(),
@@ -106,7 +116,9 @@ def probe_machine(folder: Path = Path("/var/tmp")) -> Capabilities:
         memory_total=memory.get("MemTotal", 0),
         memory_available=memory.get("MemAvailable", 0),
         shm_free=_free("/dev/shm"),
-        disk_free=_free(folder),
+        disk_free=_free(models),
+        bundle_free=_free(bundle),
+        one_disk=_device(models) == _device(bundle),
         rmem_max=int(_read("/proc/sys/net/core/rmem_max").strip() or 0),
     )
 
@@ -262,3 +274,10 @@ def _free(path: Path | str) -> int:
     except OSError:
         return 0
     return found.f_bavail * found.f_frsize
+
+
+def _device(path: Path) -> int:
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return -1

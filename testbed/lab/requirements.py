@@ -11,13 +11,15 @@ from typing import Literal
 
 from testbed.errors import MachineError, Problem
 from testbed.lab.capabilities import Capabilities, Feature, Version
+from testbed.plan import frr
 from testbed.units import format_size
 
 Status = Literal["ok", "warn", "missing"]
 
-OLDEST_FRR = (8, 4)
-# What the quickstart takes: a 2 GiB model in /var/tmp, what is in flight to 8 sites in /dev/shm, 20 routers' daemons.
-QUICKSTART_MEMORY = 4 * 2**30
+OLDEST_FRR = frr.OLDEST
+# What the quickstart likes to have: a 2 GiB model in /var/tmp; in memory 1 GiB for 20 routers' daemons and everything
+# else that runs, and as much in /dev/shm for what arrives at 8 sites faster than it is verified.
+QUICKSTART_MEMORY = 2 * 2**30
 QUICKSTART_SHM = 2**30
 QUICKSTART_DISK = 3 * 2**30
 # A receiver at 500 Mb/s that waits 25 ms for its core finds 1.6 MB in its socket, which the kernel counts double.
@@ -44,7 +46,8 @@ class Check:
 class Needs:
     """What a scenario needs of the machine, beyond what every lab does. Sizes in bytes.
 
-    `shaping`: links with a rate; `netem`: with delay, jitter or loss.
+    `shaping`: links with a rate; `netem`: with delay, jitter or loss. `disk` is for the models, `bundle` for what
+    is kept beside the records.
     """
 
     daemons: Sequence[str] = ("zebra", "ospfd")
@@ -55,6 +58,7 @@ class Needs:
     memory: int = 0
     shm: int = 0
     disk: int = 0
+    bundle: int = 0
 
 
 ANY_LAB = Needs()
@@ -129,6 +133,7 @@ def _kernel_checks(cap: Capabilities) -> Iterator[Check]:
 
 def _program_checks(cap: Capabilities) -> Iterator[Check]:
     yield _frr(cap)
+    yield _frr_daemons(cap)
     mininet = _version(cap.mininet) if cap.mnexec else "its program mnexec is absent"
     yield _check("Mininet", bool(cap.mininet and cap.mnexec), mininet, _install("mininet"))
     uftp = _version(cap.uftp) if cap.uftpd else "its program uftpd is absent"
@@ -138,14 +143,15 @@ def _program_checks(cap: Capabilities) -> Iterator[Check]:
 
 
 def _frr(cap: Capabilities) -> Check:
-    found = _version(cap.frr)
-    if cap.frr is None or cap.frr < OLDEST_FRR:
-        return Check("FRR", "missing", found, f"{_install('frr')}; {_version(OLDEST_FRR)} or newer, Debian 12 has it")
-    wanted = ["zebra", "ospfd", "bfdd", "pimd", *(["mgmtd"] if cap.frr >= (10,) else [])]
+    remedy = f"{_install('frr')}; {_version(OLDEST_FRR)} or newer, Debian 12 has it"
+    return _check("FRR", cap.frr_release >= OLDEST_FRR, _version(cap.frr), remedy)
+
+
+def _frr_daemons(cap: Capabilities) -> Check:
+    wanted = ["zebra", "ospfd", "bfdd", "pimd", *(["mgmtd"] if cap.frr_release >= (10, 0) else [])]
     absent = [name for name in wanted if name not in cap.frr_daemons]
-    if absent:
-        return Check("FRR", "missing", f"{found}, without {', '.join(absent)}", _install("frr"))
-    return Check("FRR", "ok", f"{found} ({', '.join(wanted)})")
+    found = f"without {', '.join(absent)}" if absent else ", ".join(wanted)
+    return _check("FRR's daemons", not absent, found, _install("frr"))
 
 
 def _size_checks(cap: Capabilities) -> Iterator[Check]:
@@ -165,10 +171,12 @@ def _size_checks(cap: Capabilities) -> Iterator[Check]:
 
 
 def _too_small(cap: Capabilities, needs: Needs) -> Iterator[Problem]:
+    kept = needs.bundle + needs.disk if needs.bundle and cap.one_disk else needs.bundle
     sizes = (
-        ("memory available", cap.memory_available, needs.memory, "close other programs, or send less: --size"),
-        ("free in /dev/shm", cap.shm_free, needs.shm, "mount -o remount,size={mib}M /dev/shm, or send less: --size"),
+        ("memory available", cap.memory_available, needs.memory, "close other programs, or take a smaller topology"),
+        ("free in /dev/shm", cap.shm_free, needs.shm, "mount -o remount,size={mib}M /dev/shm (docker: --shm-size)"),
         ("free in /var/tmp", cap.disk_free, needs.disk, "make room, or send less: --size"),
+        ("free where the bundle goes", cap.bundle_free, kept, "give it another place: --out, or leave --keep out"),
     )
     for what, have, need, hint in sizes:
         if have < need:

@@ -1,9 +1,9 @@
 """Bundles read back: statistics, tables, plots, HTML. Needs no lab and no root.
 
-    summary_table(runs, scenario)   the end of `testbed run`, for a terminal (rich)
-    summary_json(bundle)            the same figures as plain data
-    make_html(bundles)              the report, one bundle or several side by side
-    write_report(directories, out)  reads the bundles, writes the report, returns its path
+    summary_table(runs, scenario, manifest)  the end of `testbed run`, for a terminal (rich)
+    summary_json(bundle)                     the same figures as plain data
+    make_html(bundles)                       the report, one bundle or several side by side
+    write_report(directories, out)           reads the bundles, writes the report, returns its path
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def _facts(study: Study) -> tuple[tuple[str, str], ...]:
         ("Sent at", format_rate(rate) if rate else "no limit"),
         ("Topology", f"{plural(sites, 'site')}, {plural(routers, 'core router')}"),
         ("Faults", str(len(scenario.timeline) or "none")),
-        ("Timers", scenario.timers),
+        ("Timers", words.timers(scenario, study.bundle.manifest).brief),
         ("Runs", str(len(runs)) if counted == len(runs) else f"{len(runs)}, of which {counted} count"),
         ("Seed", str(scenario.seed)),
     )

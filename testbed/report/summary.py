@@ -38,6 +38,7 @@ def summary_json(bundle: Bundle) -> dict[str, Any]:
         "scenario": study.scenario.name,
         "outcome": "interrupted" if outcome == RUNNING else outcome,
         "flags": words.flags(bundle.manifest),
+        "timers": bundle.manifest.get("timers"),
         "model_bytes": words.model_bytes(study.scenario),
         "sending_rate_bps": words.sending_rate(study.scenario),
         "schemes": {s.scheme: _scheme(s) for s in study.series},

@@ -109,7 +109,8 @@ def bringup(series: Sequence[Series]) -> Table:
 
 def environment(studies: Sequence[Study]) -> Table:
     """Versions and machine, one column a bundle."""
-    return _by_bundle("What it ran on", "manifest.json", studies, [flat(_shown(s.bundle.manifest)) for s in studies])
+    shown = [{k: v for k, v in _shown(s.bundle.manifest).items() if k != "timers"} for s in studies]
+    return _by_bundle("What it ran on", "manifest.json", studies, [flat(d) for d in shown])
 
 
 def differences(studies: Sequence[Study]) -> Table:
@@ -124,7 +125,7 @@ def differences(studies: Sequence[Study]) -> Table:
 
 def _shown(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest without what the page says elsewhere or what is only bookkeeping; long lists stay in the file."""
-    left_out = ("schema_version", "outcome", "flags", "sysctls", "capabilities")
+    left_out = ("schema_version", "outcome", "flags", "seed", "sysctls", "capabilities")
     return {k: v for k, v in manifest.items() if k not in left_out}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -14,8 +15,9 @@ from testbed.report.table import rich_table
 from testbed.spec.scenario import Scenario
 
 
-def summary_table(runs: Sequence[Run], scenario: Scenario) -> RenderableType:
-    """Per site: delivery time, goodput, outages; per scheme: the slowest site, bytes against the ideal tree."""
+def summary_table(runs: Sequence[Run], scenario: Scenario, manifest: Mapping[str, Any]) -> RenderableType:
+    """Per site: delivery time, goodput, outages; per scheme: the slowest site, bytes against the ideal tree; then
+    the timers that were in effect, and what the result stands for."""
     if not runs:
         return Text("No run was finished.", style="bold red")
     series = series_of(runs)
@@ -23,6 +25,7 @@ def summary_table(runs: Sequence[Run], scenario: Scenario) -> RenderableType:
     parts: list[RenderableType] = [rich_table(t) for t in shown]
     if not all(r.outcome == "passed" for r in runs):
         parts.append(rich_table(tables.troubles(series)))
+    parts.append(Text(words.timers(scenario, manifest).sentence, style="dim"))
     if any(counts(r) for r in runs):
         parts.append(Text(words.scaling(scenario).rule, style="dim"))
     return Group(*parts)

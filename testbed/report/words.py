@@ -217,6 +217,42 @@ def flags(manifest: Mapping[str, Any]) -> list[str]:
     return said
 
 
+@dataclass(frozen=True, slots=True)
+class TimersInEffect:
+    """The protocol timers that a bundle's routers ran with. `values`: the IGP's and BFD's, "" in a bundle that does
+    not tell; `changed`: where they differ from the profile, and why, "" where they do not."""
+
+    profile: str
+    bfd: str
+    values: str
+    changed: str
+
+    @property
+    def brief(self) -> str:
+        """`fast, BFD 3 × 300 ms`."""
+        return ", ".join(filter(None, (self.profile, self.bfd)))
+
+    @property
+    def sentence(self) -> str:
+        values = f" ({self.values})" if self.values else ""
+        changed = f", with {self.changed}" if self.changed else ""
+        return f"Protocol timers are of the profile “{self.profile}”{values}{changed}."
+
+
+def timers(scenario: Scenario, manifest: Mapping[str, Any]) -> TimersInEffect:
+    """The timers that were in effect, in words."""
+    told = manifest.get("timers")
+    told = told if isinstance(told, Mapping) else {}
+    ospf, bfd = told.get("ospf"), told.get("bfd")
+    watched = "no BFD" if "bfd" in told else ""
+    if isinstance(bfd, Mapping):
+        watched = f"BFD {bfd.get('multiplier')} × {bfd.get('interval')} ms"
+    hellos = f"OSPF hello {ospf.get('hello')} s, dead {ospf.get('dead')} s" if isinstance(ospf, Mapping) else ""
+    return TimersInEffect(
+        scenario.timers, watched, "; ".join(filter(None, (hellos, watched))), str(told.get("changed", ""))
+    )
+
+
 def threats(study: Study) -> list[str]:
     """What could make these numbers wrong or misleading, as far as the scenario and the runs show it."""
     topology = study.scenario.topology
@@ -236,8 +272,9 @@ def threats(study: Study) -> list[str]:
     if topology.defaults.link.delay == 0 and not any(link.delay for link in topology.links):
         said.insert(2, "No link has a propagation delay. On a wide area network flooding, joins and repairs each take "
                     "round trips that are missing here.")  # fmt: skip
-    if study.scenario.timers != "default":
-        said.append(f"Protocol timers are of the profile “{study.scenario.timers}”: others give other outages.")
+    used = timers(study.scenario, study.bundle.manifest)
+    if used.changed or used.profile != "default":
+        said.append(f"{used.sentence} Others give other outages.")
     if any(not counts(r) for r in study.bundle.runs):
         said.append("Some runs were left out; if what made them invalid depends on the scheme, the rest is biased.")
     return said

@@ -13,11 +13,13 @@ from types import FrameType
 from typing import NoReturn
 
 from testbed.errors import Interrupted, TestbedError
-from testbed.lab.capabilities import frr_version
+from testbed.lab.capabilities import probe_machine
 from testbed.lab.lab import Lab
+from testbed.lab.requirements import require
 from testbed.plan.build import make_plan
 from testbed.plan.frr import render
 from testbed.plan.timers import profile
+from testbed.run.needs import lab_needs
 from testbed.schemes import make_scheme
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import SchemeChoice
@@ -52,15 +54,16 @@ def keep(options: argparse.Namespace) -> NoReturn:
     """Bring the lab up, hold it until a signal comes, take it down."""
     plan = make_plan(load_topology(options.topology))
     scheme = make_scheme(SchemeChoice(name=options.scheme))
-    version, timers = frr_version(), profile(options.timers)
+    timers, cap, impaired = profile(options.timers), probe_machine(), not options.without_impairments
+    require(cap, lab_needs(plan, [scheme], timers, cap, impaired=impaired))
     configs = {
-        node.name: render(plan, node.name, scheme_features=scheme.features, timers=timers, frr_version=version)
+        node.name: render(plan, node.name, scheme_features=scheme.features, timers=timers, frr_version=cap.frr_release)
         for node in plan.routers
     }
     lab = Lab(
         plan,
         configs,
-        impaired=not options.without_impairments,
+        impaired=impaired,
         name=options.lab,
         progress=lambda text: print(f"progress {text}", flush=True),
     )

@@ -137,7 +137,8 @@ class _One:
                 TRANSPORTS[self.job.scenario.transport.name],
                 lambda node, argv, *, log: self._spawn(lab, node, argv, log),
                 work=self.folder / "delivery",
-                bulk=lab.registry.bulk("/dev/shm"),
+                # Beside the records what is to be kept; else in memory, which is given back as it is verified.
+                bulk=self.folder / "delivered" if self.job.keep else lab.registry.bulk("/dev/shm"),
                 keep=self.job.keep,
                 notify=self._heard,
             )

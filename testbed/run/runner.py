@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 
 from testbed.bundle import BundleWriter
-from testbed.lab.capabilities import frr_version
+from testbed.lab.capabilities import probe_machine
 from testbed.lab.registry import Registry
+from testbed.lab.requirements import require
 from testbed.plan.build import make_plan
 from testbed.record import Event, Run
 from testbed.run.job import Cargo, Job
 from testbed.run.manifest import make_manifest
+from testbed.run.needs import scenario_needs
 from testbed.run.observer import Observer
 from testbed.run.one import carry_out
 from testbed.spec.scenario import Scenario
@@ -24,10 +26,12 @@ def run_scenario(
     scenario: Scenario, out: Path, observer: Observer, *, impaired: bool = True, keep: bool = False
 ) -> tuple[Run, ...]:
     """Carry out `scenario` into a new bundle at `out`. Repetitions go round the schemes, so that what drifts on
-    the host hits all alike. Raises RequestError, MachineError, Interrupted (after the bundle was finished)."""
+    the host hits all alike. `keep`: what was delivered stays in the bundle. Raises RequestError, MachineError (before
+    anything is started), Interrupted (after the bundle was finished)."""
     out = out.absolute()  # processes in the nodes are given paths below it, and work elsewhere
-    version = frr_version()
     plan = make_plan(scenario.topology)
+    cap = probe_machine(bundle=out)
+    require(cap, scenario_needs(scenario, plan, cap, impaired=impaired, keep=keep))
     runs: list[Run] = []
     models = Registry(f"models of {scenario.name}")
     models.state.phase = "models"
@@ -35,8 +39,9 @@ def run_scenario(
     try:
         with BundleWriter(out) as bundle:
             bundle.write_scenario(scenario.model_dump(mode="json", exclude_none=True))
-            bundle.write_manifest(make_manifest([] if impaired else [WITHOUT_IMPAIRMENTS], version))
-            job = Job(scenario, plan, _load_cargo(scenario, models, bundle, observer), version, impaired, keep)
+            bundle.write_manifest(make_manifest(scenario, plan, cap, [] if impaired else [WITHOUT_IMPAIRMENTS]))
+            cargo = _load_cargo(scenario, models, bundle, observer)
+            job = Job(scenario, plan, cargo, cap.frr_release, impaired, keep)
             for repetition in range(1, scenario.repetitions + 1):
                 for choice in scenario.schemes:
                     runs.append(carry_out(job, choice, repetition, bundle, observer))

@@ -58,6 +58,10 @@ def manifest(**changes: Any) -> dict[str, Any]:
         "command": ["testbed", "run", "scenarios/quickstart.yaml"],
         "machine": {"cores": 2, "memory_bytes": 8 * 2**30, "architecture": "x86_64"},
         "sysctls": {"net.core.rmem_max": "4194304"},
+        "seed": 1,
+        "timers": {"profile": "fast", "ospf": {"hello": 1, "dead": 4}, "bfd": {"interval": 300, "multiplier": 3},
+                   "changed": "BFD every 300 ms instead of the profile's 50 ms, because this network has 30 links"},
+        "capabilities": {"root": True, "features": {"netem": ""}, "frr": [8, 4, 4]},
         "flags": [],
         **changes,
     }  # fmt: skip

@@ -44,6 +44,8 @@ FIT = Capabilities(
     memory_available=7 * GIB,
     shm_free=4 * GIB,
     disk_free=50 * GIB,
+    bundle_free=20 * GIB,
+    one_disk=False,
     rmem_max=4 * 2**20,
 )
 
@@ -95,6 +97,17 @@ class TestProbing:
             None,
             None,
         )
+
+    def test_the_bundles_place_need_not_exist_yet(self, tmp_path: Path) -> None:
+        cap = probe_machine(tmp_path, tmp_path / "not" / "yet")
+        assert cap.one_disk
+        assert cap.bundle_free > 0
+
+    @pytest.mark.parametrize(
+        ("version", "release"), [((8, 4, 4), (8, 4)), ((10, 3), (10, 3)), ((9,), (9, 0)), (None, (0, 0))]
+    )
+    def test_the_release_of_frr(self, version: tuple[int, ...] | None, release: tuple[int, int]) -> None:
+        assert replace(FIT, frr=version).frr_release == release
 
     @pytest.mark.parametrize(
         ("text", "version"),
@@ -163,21 +176,31 @@ class TestDoctor:
         ("version", "daemons", "said"),
         [
             ((7, 5, 1), FIT.frr_daemons, "7.5.1"),
-            ((8, 4, 4), ("ospfd", "zebra"), "8.4.4, without bfdd, pimd"),
-            ((10, 3), FIT.frr_daemons, "10.3, without mgmtd"),
             (None, (), "absent"),
         ],
     )
-    def test_frr_too_old_or_incomplete(
-        self, version: tuple[int, ...] | None, daemons: tuple[str, ...], said: str
-    ) -> None:
+    def test_frr_too_old_or_absent(self, version: tuple[int, ...] | None, daemons: tuple[str, ...], said: str) -> None:
         check = by_name(replace(FIT, frr=version, frr_daemons=daemons))["FRR"]
         assert (check.status, check.found) == ("missing", said)
         assert "make deps" in check.remedy
 
+    @pytest.mark.parametrize(
+        ("version", "daemons", "said"),
+        [
+            ((8, 4, 4), ("ospfd", "zebra"), "without bfdd, pimd"),
+            ((10, 3), FIT.frr_daemons, "without mgmtd"),
+        ],
+    )
+    def test_frr_without_some_daemons(self, version: tuple[int, ...], daemons: tuple[str, ...], said: str) -> None:
+        checks = by_name(replace(FIT, frr=version, frr_daemons=daemons))
+        assert checks["FRR"].status == "ok"
+        assert (checks["FRR's daemons"].status, checks["FRR's daemons"].found) == ("missing", said)
+        assert "make deps" in checks["FRR's daemons"].remedy
+
     def test_frr_10_with_mgmtd(self) -> None:
         cap = replace(FIT, frr=(10, 3), frr_daemons=(*FIT.frr_daemons, "mgmtd"))
-        assert by_name(cap)["FRR"] == Check("FRR", "ok", "10.3 (zebra, ospfd, bfdd, pimd, mgmtd)")
+        assert by_name(cap)["FRR"] == Check("FRR", "ok", "10.3")
+        assert by_name(cap)["FRR's daemons"] == Check("FRR's daemons", "ok", "zebra, ospfd, bfdd, pimd, mgmtd")
 
     def test_without_root_the_kernel_is_not_blamed(self) -> None:
         checks = by_name(replace(FIT, root=False, features=dict.fromkeys(FEATURES, NOT_TRIED)))
@@ -216,6 +239,20 @@ class TestRequirements:
             "50 GiB free in /var/tmp, 99 GiB needed",
         ]
         assert "size=5120M" in problems[1].hint
+
+    def test_what_is_kept_shares_the_disk_with_the_models_or_does_not(self) -> None:
+        needs = Needs(disk=30 * GIB, bundle=15 * GIB)
+        assert requirements(FIT, needs) == []
+        (problem,) = requirements(replace(FIT, one_disk=True, disk_free=40 * GIB, bundle_free=40 * GIB), needs)
+        assert problem.what == "40 GiB free where the bundle goes, 45 GiB needed"
+        assert "--keep" in problem.hint
+        (problem,) = requirements(FIT, Needs(bundle=21 * GIB))
+        assert problem.what == "20 GiB free where the bundle goes, 21 GiB needed"
+        full = replace(FIT, one_disk=True, bundle_free=0)
+        assert requirements(full, Needs(disk=30 * GIB)) == []
+
+    def test_a_daemon_that_no_router_runs_is_not_missed(self) -> None:
+        assert requirements(replace(FIT, frr_daemons=("ospfd", "zebra")), Needs()) == []
 
     def test_a_daemon_that_the_package_lacks(self) -> None:
         (problem,) = requirements(FIT, Needs(daemons=("zebra", "pathd")))

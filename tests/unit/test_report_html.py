@@ -85,6 +85,7 @@ def test_every_part_is_there(html: str) -> None:
         "quickstart", "Verdict", "Every site received the whole model", "Schemes compared", "Delivery curves", "Sites",
         "Length of every outage", "After: cut r1-r2", "After: cut r1-r2 restored", "Stages of convergence",
         "Outages, one by one", "Bytes on each link", "Control traffic", "State", "Fidelity", "Bringing up the lab",
+        "fast, BFD 3 × 300 ms", "BFD every 300 ms instead of",
         "stands for 44.3", "Threats to validity", "Method", "Provenance", "8.4.4", "events.jsonl",
     ):  # fmt: skip
         assert part in text

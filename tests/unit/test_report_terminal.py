@@ -21,7 +21,7 @@ def study(path: Path, **options: Any) -> Study:
 
 def shown(found: Study, width: int = 80) -> str:
     console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(summary_table(found.bundle.runs, found.scenario))
+    console.print(summary_table(found.bundle.runs, found.scenario, found.bundle.manifest))
     return console.export_text()
 
 
@@ -37,6 +37,13 @@ def test_the_terminal_table_says_what_went_wrong(tmp_path: Path) -> None:
     text = shown(study(tmp_path / "b", outcomes={"pim-ssm-1": "invalid", "pim-sm-1": "failed"}))
     for said in ("not delivered", "Runs that did not pass", "every core was busy", "shown, not averaged", "0 of 1"):
         assert said in text
+
+
+def test_the_terminal_tells_the_timers_that_were_in_effect(tmp_path: Path) -> None:
+    text = " ".join(shown(study(tmp_path / "b")).split())
+    assert "profile “fast” (OSPF hello 1 s, dead 4 s; BFD 3 × 300 ms), with BFD every 300 ms instead of" in text
+    text = shown(study(tmp_path / "old", manifest_changes={"timers": None}))
+    assert "profile “fast”." in text
 
 
 def test_names_are_not_read_as_markup(tmp_path: Path) -> None:

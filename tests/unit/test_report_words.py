@@ -95,3 +95,14 @@ def test_an_outage_that_ended_before_the_igps_repair_is_said_in_words(tmp_path: 
     said = outage_sentence(first_probe_ms=27.2, igp_ms=29.9)
     assert "waited no longer with pim-ssm (packets were back before the repair was seen)" in said
     assert "IGP" not in outage_sentence(igp_ms=None)
+
+
+def test_the_timers_in_effect_are_told_with_the_reason() -> None:
+    told = words.timers(scenario(), sample_bundle.manifest())
+    assert told.brief == "fast, BFD 3 × 300 ms"
+    assert told.sentence.startswith("Protocol timers are of the profile “fast” (OSPF hello 1 s, dead 4 s; BFD 3 × 300")
+    assert told.sentence.endswith("because this network has 30 links.")
+    none = words.timers(scenario(timers="rfc"), {"timers": {"ospf": {"hello": 10, "dead": 40}, "bfd": None}})
+    assert (none.brief, none.changed) == ("rfc, no BFD", "")
+    old = words.timers(scenario(), {})
+    assert (old.brief, old.sentence) == ("fast", "Protocol timers are of the profile “fast”.")

@@ -1,0 +1,100 @@
+"""What a scenario needs of the machine, derived from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from test_capabilities import FIT, without
+
+from testbed.errors import MachineError
+from testbed.lab.capabilities import Capabilities
+from testbed.lab.requirements import Needs, requirements
+from testbed.plan.build import make_plan
+from testbed.plan.timers import profile
+from testbed.run import runner
+from testbed.run.needs import lab_needs, scenario_needs
+from testbed.run.observer import Observer
+from testbed.schemes import make_scheme
+from testbed.spec.load import load_scenario
+from testbed.spec.scenario import Scenario, SchemeChoice
+
+MIB, GIB = 2**20, 2**30
+QUICKSTART = load_scenario("quickstart")
+
+
+def scenario(**changes: Any) -> Scenario:
+    return Scenario.model_validate(QUICKSTART.model_dump(mode="json") | changes)
+
+
+def needs(asked: Scenario = QUICKSTART, cap: Capabilities = FIT, *, impaired: bool = True, keep: bool = False) -> Needs:
+    return scenario_needs(asked, make_plan(asked.topology), cap, impaired=impaired, keep=keep)
+
+
+def with_link(**values: Any) -> Scenario:
+    """The quickstart with one link that is different."""
+    data = QUICKSTART.model_dump(mode="json")
+    data["topology"]["links"][0] |= values
+    return Scenario.model_validate(data)
+
+
+def test_the_quickstart_fits_the_machine_it_was_measured_on() -> None:
+    found = needs()
+    assert found.daemons == ("zebra", "bfdd", "ospfd", "pimd")
+    assert (found.shaping, found.netem, found.multicast_routing, found.uftp) == (True, False, True, True)
+    assert (found.disk, found.bundle) == (2 * GIB, 0)
+    assert 0.9 * GIB < found.memory < GIB  # 0.94 GiB were seen
+    assert 15 * MIB < found.shm < 64 * MIB  # 15 MiB were seen; docker gives 64
+    small = replace(FIT, memory_available=GIB, shm_free=64 * MIB, disk_free=3 * GIB, bundle_free=0)
+    assert requirements(small, found) == []
+
+
+def test_delay_jitter_and_loss_need_netem_unless_they_are_left_out() -> None:
+    for value in ({"delay": 0.01}, {"delay": 0.01, "jitter": 0.001}, {"loss": 0.01}):
+        assert needs(with_link(**value)).netem
+        assert not needs(with_link(**value), impaired=False).netem
+
+
+def test_the_daemons_are_those_that_the_routers_are_configured_for() -> None:
+    assert "bfdd" not in needs(scenario(timers="rfc")).daemons
+    assert "mgmtd" in needs(cap=replace(FIT, frr=(10, 3))).daemons
+    assert needs(cap=replace(FIT, frr=None)).daemons == ()
+
+
+def test_a_model_for_every_sync_and_what_is_in_flight_to_every_host() -> None:
+    syncs = [
+        {"name": "a", "model": {"size": GIB}, "to": ["gpu1", "gpu2"]},
+        {"name": "b", "model": {"size": MIB}, "to": "all"},
+    ]
+    found = needs(scenario(syncs=syncs))
+    assert found.disk == GIB + MIB
+    assert found.shm == 2 * 2 * MIB + 8 * MIB  # a model smaller than what may be in flight is in flight whole
+
+
+def test_what_is_kept_is_a_copy_a_host_and_run_and_lies_beside_the_bundle() -> None:
+    found = needs(scenario(repetitions=3), keep=True)
+    assert found.bundle == 8 * 2 * GIB * 2 * 3  # sites, size, schemes, repetitions
+    assert (found.shm, found.disk) == (0, 2 * GIB)
+
+
+def test_a_lab_that_sends_nothing_needs_no_transport_and_no_room() -> None:
+    scheme = make_scheme(SchemeChoice(name="pim-ssm"))
+    plan = make_plan(QUICKSTART.topology)
+    found = lab_needs(plan, [scheme], profile("fast"), FIT, impaired=True)
+    assert (found.uftp, found.shm, found.disk, found.bundle) == (False, 0, 0, 0)
+    assert found.memory < needs().memory
+    assert requirements(replace(FIT, uftp=None, uftpd=None), found) == []
+
+
+def test_a_run_says_everything_that_is_missing_before_it_starts_anything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    cap = replace(FIT, features=without("netem"), uftpd=None, disk_free=GIB, memory_available=GIB // 2)
+    monkeypatch.setattr(runner, "probe_machine", lambda **_: cap)
+    with pytest.raises(MachineError) as caught:
+        runner.run_scenario(with_link(delay=0.01), tmp_path / "bundle", Observer())
+    assert caught.value.exit_status == 3
+    for said in ("netem", "--without-impairments", "UFTP", "2 GiB needed", "512 MiB memory available"):
+        assert said in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
