@@ -1,4 +1,8 @@
-"""What a link is like, as qdiscs: TBF for the rate, netem above it for delay, jitter and loss."""
+"""What a link is like, as qdiscs: TBF for the rate, netem above it for delay, jitter and loss.
+
+A packet is delayed first and waits for the rate afterwards; what is late by chance (jitter) may so be overtaken by
+what was sent after it. netem loses whole buffers: of TCP, which hands over segments by the dozen, up to 64 KiB at once.
+"""
 
 from __future__ import annotations
 

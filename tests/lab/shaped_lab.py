@@ -25,7 +25,7 @@ BUFFER = 2**26
 UDP_HEADERS = 20 + 8
 
 
-def shaped_lab(links: dict[str, dict[str, Any]]) -> Lab:
+def shaped_lab(links: dict[str, dict[str, Any]], *, impaired: bool = True) -> Lab:
     """Links by name, each as a topology's author writes it (`rate`, `delay`, ...), between the routers a and b."""
     topology = Topology.model_validate(
         {
@@ -35,7 +35,7 @@ def shaped_lab(links: dict[str, dict[str, Any]]) -> Lab:
         }
     )
     plan = make_plan(topology)
-    return Lab(plan, {router.name: RouterConfig({}, ()) for router in plan.routers})
+    return Lab(plan, {router.name: RouterConfig({}, ()) for router in plan.routers}, impaired=impaired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,13 @@ def qdiscs(lab: Lab, end: Interface) -> list[Qdisc]:
         drops = stats.get_attr("TCA_STATS_QUEUE")["drops"]
         found.append(Qdisc(answer.get_attr("TCA_KIND"), answer.get_attr("TCA_OPTIONS"), size, drops, asked, answered))
     return found
+
+
+def crowded_out(lab: Lab, end: Interface) -> int:
+    """Packets that one end of a link has let go, and whose way ended at the core's full backlog (netdev_max_backlog):
+    all links of all labs share that, so they may be lost to a neighbour's traffic."""
+    device = lab[end.node].netlink(lambda ip: ip.link("get", ifname=end.name)[0])
+    return int(device.get_attr("IFLA_STATS64")["tx_dropped"])
 
 
 @contextmanager
