@@ -289,7 +289,7 @@ METHOD = (
     ("The IGP's repair", "of a site's path after a fault: the moment when the last router on the site's new shortest "
      "path had the kernel route that the path needs. For PIM that is the route to the source, which its Joins follow "
      "(RPF); for a scheme that sends towards the sites, the route to the site. 0 ms: all of them had it before. A "
-     "change is stamped when the monitor reads of it, which on a busy machine is some ms late."),
+     "change is stamped when the monitor hears of it, which on a busy machine may be a little late."),
     ("Beyond the IGP", "the part of a site's outage that lies after the IGP's repair of its path: what the scheme "
      "itself took, at the worst site. None: packets were back before the repair was seen, so that nothing waited for "
      "more than the IGP: the scheme went ahead of it, or the monitor was late to see it."),

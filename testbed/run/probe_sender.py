@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import socket
 import struct
 import sys
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from testbed.run.probe import HEADER, MAGIC, PORT, TTL
-from testbed.run.program import Stop, say
+from testbed.run.program import Stop, raise_priority, say
 
 _BUCKET_NS = 10_000
 _BUCKETS = 100_000  # up to 1 s; what is later falls into the last one
@@ -99,20 +98,6 @@ def _percentile_ns(histogram: list[int], total: int, ratio: float) -> int:
     return 0
 
 
-def _raise_priority() -> str:
-    """Ask for real-time scheduling, else for a better nice value; a refusal only costs precision."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-        return "fifo"
-    except OSError:
-        pass
-    try:
-        os.nice(-10)
-        return "nice"
-    except OSError:
-        return "normal"
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="testbed.run.probe_sender", description=__doc__)
     parser.add_argument("--group", required=True, help="the sync's group")
@@ -126,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     stop = Stop()
-    scheduling = _raise_priority()
+    scheduling = raise_priority()
     gc.disable()
     with open_socket(options.source, options.interface, options.ttl) as sock:
         sock.connect((options.group, options.port))

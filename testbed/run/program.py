@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import socket
@@ -36,6 +37,20 @@ class Stop:
     def wait(self, seconds: float) -> bool:
         """Sleep, and answer whether the program shall end."""
         return bool(select.select([self._woken], [], [], seconds)[0])
+
+
+def raise_priority() -> str:
+    """Ask for real-time scheduling of this thread, else for a better nice value; a refusal only costs precision."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        return "fifo"
+    except OSError:
+        pass
+    try:
+        os.nice(-10)
+        return "nice"
+    except OSError:
+        return "normal"
 
 
 def read_config(text: str) -> Any:
