@@ -245,14 +245,14 @@ static void do_branch(struct reader *r)
 	while ((w = option(r))) {
 		if (!strcmp(w, "nexthop")) {
 			b.nexthop = nexthop_id(r);
-		} else if (!strcmp(w, "labels") && !has_sid && !has_segments) {
+		} else if (!strcmp(w, "labels") && !has_labels && !has_sid && !has_segments) {
 			has_labels = true;
 			read_list(r, &b, true);
-		} else if (!strcmp(w, "sid") && !has_labels) {
+		} else if (!strcmp(w, "sid") && !has_labels && !has_sid) {
 			has_sid = true;
 			b.plane = PLANE_SRV6;
 			address6(r, needed(r, "the downstream SID"), b.sid);
-		} else if ((!strcmp(w, "encaps") || !strcmp(w, "srh")) && !has_labels) {
+		} else if ((!strcmp(w, "encaps") || !strcmp(w, "srh")) && !has_labels && !has_segments) {
 			has_segments = true;
 			b.steer = *w == 'e' ? STEER_ENCAPS : STEER_SRH;
 			read_list(r, &b, false);
