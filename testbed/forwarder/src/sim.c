@@ -105,12 +105,12 @@ static bool do_frame(struct router *r, const char *name, const char *hex, const 
 	if (!data)
 		abort();
 	for (uint32_t i = 0; i < n; i++) {
-		unsigned byte = 0;
-		if (sscanf(hex + 2 * i, "%2x", &byte) != 1) {
+		char digits[3] = {hex[2 * i], hex[2 * i + 1]}, *end;
+		data[i] = (uint8_t)strtoul(digits, &end, 16);
+		if (end != digits + 2) {
 			free(data);
 			return false;
 		}
-		data[i] = (uint8_t)byte;
 	}
 	struct table *ports = &r->core.tables->ports;
 	struct frame f = {data, n, (uint32_t)(((unsigned char *)port - ports->rows) / ports->row_size), flag != NULL};

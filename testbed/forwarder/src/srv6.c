@@ -181,9 +181,8 @@ struct chain {
 };
 
 /* Walk to the upper-layer header. A routing header without segments left is passed over, whatever it is (RFC 8200
- * section 4.4, RFC 8754 section 4.3.1.1 S02); another must be the only such one, and an SRH that is whole. False: dropped.
- * TLVs of the SRH are not processed (RFC 9524 S15: only if allowed by local configuration, which this forwarder has none
- * of). */
+ * section 4.4, RFC 8754 section 4.3.1.1 S02); another must be the only such one, and an SRH that is whole. TLVs of the
+ * SRH are not processed (RFC 9524 S15: only if local configuration allows it, and here is none). False: dropped. */
 static bool walk(struct work *w, struct chain *c)
 {
 	while (c->next == PROTO_HOPOPTS || c->next == PROTO_DSTOPTS || c->next == PROTO_ROUTING) {
