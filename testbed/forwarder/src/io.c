@@ -23,10 +23,11 @@ enum {
 
 /* A port's socket, and the copies that wait for it. */
 struct lane {
-	char name[NAME_LEN];
-	int fd; /* -1: none */
+	char name[NAME_LEN]; /* empty: free */
+	int fd;              /* -1: none */
 	uint32_t ifindex;
 	bool transport, context; /* what the filter lets through */
+	bool refused;            /* the last attempt to open it failed, and the log says so */
 	uint32_t port;           /* its row in the tables */
 	uint32_t waiting;
 	struct mmsghdr messages[COPIES];
@@ -39,6 +40,8 @@ struct io {
 	struct lane **lanes; /* in no order; a tag is an index here, and a lane keeps its place */
 	uint32_t n;
 	struct lane **by_port; /* by row index */
+	uint32_t ports;
+	bool suspect; /* a socket has said that its interface is down, or gone */
 	uint8_t *frames;
 	uint8_t control[BATCH][CONTROL];
 	struct copy copies[COPIES];
@@ -46,20 +49,25 @@ struct io {
 
 /* -- sockets ----------------------------------------------------------------------------------------------------- */
 
-/* Only what concerns the core is queued: BIER, MPLS and unicast IPv6 where it is transport, IP multicast where the port
- * has a context. Jumps are counted in instructions to skip. */
+/* Only what concerns the core is queued: BIER, MPLS and unicast IPv6 for this station where the port is transport, IP
+ * multicast where it has a context. What carried a VLAN tag (the kernel has taken it off) is for another interface. Jumps
+ * are counted in instructions to skip. */
 static bool set_filter(int fd, bool transport, bool context)
 {
 	uint32_t tree = transport ? UINT32_MAX : 0, group = context ? UINT32_MAX : 0;
 	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 12), /* or nothing */
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_BIER, 7, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_MPLS, 6, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV4, 0, 5),
-		BPF_STMT(BPF_LDX | BPF_IMM, 0),
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
-		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 1, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_BIER, 9, 0), /* to tree */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_MPLS, 8, 0), /* to tree */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV4, 0, 7), /* or nothing */
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)SKF_AD_OFF + SKF_AD_PKTTYPE),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_MULTICAST, 3, 5), /* to group, or nothing */
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)SKF_AD_OFF + SKF_AD_PKTTYPE),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_HOST, 2, 0), /* to tree */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_MULTICAST, 0, 2), /* or nothing */
 		BPF_STMT(BPF_RET | BPF_K, group),
 		BPF_STMT(BPF_RET | BPF_K, tree),
 		BPF_STMT(BPF_RET | BPF_K, 0),
@@ -68,14 +76,24 @@ static bool set_filter(int fd, bool transport, bool context)
 	return !setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 
-static void close_lane(struct lane *lane)
+static void count_drops(struct io *io, const struct lane *lane)
+{
+	struct tpacket_stats stats = {0};
+	socklen_t size = sizeof stats;
+	if (lane->fd >= 0 && !getsockopt(lane->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size))
+		io->core->drops[DROP_RX_SOCKET] += stats.tp_drops; /* reading begins the count anew */
+}
+
+static void close_lane(struct io *io, struct lane *lane)
 {
 	if (lane->fd >= 0) {
+		count_drops(io, lane);
 		close(lane->fd);
-		log_line("port %.15s: released", lane->name);
+		log_line("port %.15s: released interface %u", lane->name, lane->ifindex);
 	}
 	lane->fd = -1;
 	lane->ifindex = 0;
+	lane->refused = false;
 }
 
 static void set_options(int fd, const struct lane *lane)
@@ -101,21 +119,25 @@ static void open_lane(struct io *io, uint32_t index, uint32_t ifindex)
 		set_options(fd, lane);
 	if (fd < 0 || !set_filter(fd, lane->transport, lane->context) ||
 	    bind(fd, (struct sockaddr *)&address, sizeof address) || epoll_ctl(io->epoll, EPOLL_CTL_ADD, fd, &event)) {
-		log_line("port %.15s: no packet socket: %s", lane->name, strerror(errno));
+		if (!lane->refused && errno != ENODEV) /* gone by now, as netlink is about to say */
+			log_line("port %.15s: no packet socket: %s", lane->name, strerror(errno));
+		lane->refused = true;
 		if (fd >= 0)
 			close(fd);
 		return;
 	}
+	lane->refused = false;
 	lane->fd = fd;
 	lane->ifindex = ifindex;
 	log_line("port %.15s: bound to interface %u%s%s", lane->name, ifindex, lane->transport ? ", transport" : "",
 		 lane->context ? ", overlay" : "");
 }
 
-static uint32_t lane_named(struct io *io, const char *name)
+/* A place for one more lane: one that is free, or a new one. */
+static uint32_t free_lane(struct io *io)
 {
 	for (uint32_t i = 0; i < io->n; i++)
-		if (!memcmp(io->lanes[i]->name, name, NAME_LEN))
+		if (!io->lanes[i]->name[0])
 			return i;
 	struct lane **lanes = realloc(io->lanes, (io->n + 1) * sizeof *lanes);
 	if (!lanes)
@@ -124,7 +146,6 @@ static uint32_t lane_named(struct io *io, const char *name)
 	struct lane *lane = calloc(1, sizeof *lane);
 	if (!lane)
 		return NONE;
-	memcpy(lane->name, name, NAME_LEN);
 	lane->fd = -1;
 	for (int i = 0; i < COPIES; i++)
 		lane->messages[i].msg_hdr = (struct msghdr){.msg_iov = lane->parts[i], .msg_iovlen = 2};
@@ -132,39 +153,83 @@ static uint32_t lane_named(struct io *io, const char *name)
 	return io->n++;
 }
 
+static uint32_t lane_of(struct io *io, const struct port *port)
+{
+	for (uint32_t i = 0; i < io->n; i++)
+		if (!memcmp(io->lanes[i]->name, port->name, NAME_LEN))
+			return i;
+	uint32_t index = free_lane(io);
+	if (index == NONE) {
+		log_line("port %.15s: out of memory", port->name);
+		return NONE;
+	}
+	memcpy(io->lanes[index]->name, port->name, NAME_LEN);
+	if (!port->ifindex)
+		log_line("port %.15s: absent, there is no such interface", port->name);
+	return index;
+}
+
+/* The socket of a port, as the port is now. */
+static void fit_lane(struct io *io, uint32_t index, const struct port *port)
+{
+	struct lane *lane = io->lanes[index];
+	bool other = lane->transport != (bool)port->transport || lane->context != (bool)port->context;
+	lane->transport = port->transport;
+	lane->context = port->context;
+	if (lane->fd >= 0 && lane->ifindex != port->ifindex)
+		close_lane(io, lane);
+	if (lane->fd < 0 && port->ifindex) {
+		open_lane(io, index, port->ifindex);
+	} else if (lane->fd >= 0 && other) {
+		int partial = lane->context;
+		if (!set_filter(lane->fd, lane->transport, lane->context))
+			log_line("port %.15s: no filter: %s", lane->name, strerror(errno));
+		setsockopt(lane->fd, SOL_PACKET, PACKET_AUXDATA, &partial, sizeof partial);
+	}
+}
+
 void io_reconcile(struct io *io)
 {
 	const struct table *ports = &io->core->tables->ports;
 	struct lane **by_port = realloc(io->by_port, (ports->n + 1) * sizeof *by_port);
+	for (uint32_t i = 0; i < io->n; i++) {
+		struct lane *lane = io->lanes[i];
+		if (!by_port || (lane->name[0] && !table_find(ports, lane->name))) {
+			close_lane(io, lane);
+			memset(lane->name, 0, NAME_LEN);
+		}
+	}
 	if (!by_port) {
 		log_line("out of memory: %u ports have no sockets", ports->n);
+		io->ports = 0;
 		return;
 	}
 	io->by_port = by_port;
-	for (uint32_t i = 0; i < io->n; i++)
-		if (!table_find(ports, io->lanes[i]->name))
-			close_lane(io->lanes[i]);
+	io->ports = ports->n;
 	for (uint32_t i = 0; i < ports->n; i++) {
 		const struct port *port = table_at(ports, i);
-		uint32_t index = lane_named(io, port->name);
-		io->by_port[i] = index == NONE ? NULL : io->lanes[index];
+		uint32_t index = lane_of(io, port);
+		by_port[i] = index == NONE ? NULL : io->lanes[index];
 		if (index == NONE)
 			continue;
-		struct lane *lane = io->lanes[index];
-		bool other = lane->transport != (bool)port->transport || lane->context != (bool)port->context;
-		lane->port = i;
-		lane->transport = port->transport;
-		lane->context = port->context;
-		if (lane->fd >= 0 && lane->ifindex != port->ifindex)
-			close_lane(lane);
-		if (lane->fd < 0 && port->ifindex) {
-			open_lane(io, index, port->ifindex);
-		} else if (lane->fd >= 0 && other) {
-			set_filter(lane->fd, lane->transport, lane->context);
-			int partial = lane->context;
-			setsockopt(lane->fd, SOL_PACKET, PACKET_AUXDATA, &partial, sizeof partial);
-		}
+		by_port[i]->port = i;
+		fit_lane(io, index, port);
 	}
+}
+
+/* A socket whose interface was deleted is bound to none, even if another has the interface's number by now. */
+static void check_lanes(struct io *io)
+{
+	io->suspect = false;
+	for (uint32_t i = 0; i < io->n; i++) {
+		struct sockaddr_ll address = {0};
+		socklen_t size = sizeof address;
+		struct lane *lane = io->lanes[i];
+		if (lane->fd >= 0 && !getsockname(lane->fd, (struct sockaddr *)&address, &size) &&
+		    address.sll_ifindex != (int)lane->ifindex)
+			close_lane(io, lane);
+	}
+	io_reconcile(io);
 }
 
 /* -- sending ----------------------------------------------------------------------------------------------------- */
@@ -187,8 +252,9 @@ static enum drop reason_of(int error)
 }
 
 /* One frame that the kernel refuses does not hold up those behind it. */
-static void send_lane(struct core *core, struct lane *lane)
+static void send_lane(struct io *io, struct lane *lane)
 {
+	struct core *core = io->core;
 	uint32_t at = 0;
 	while (at < lane->waiting) {
 		int n = lane->fd < 0 ? -1
@@ -199,7 +265,9 @@ static void send_lane(struct core *core, struct lane *lane)
 			core->drops[DROP_PORT_DOWN] += lane->waiting - at;
 			break;
 		} else if (errno != EINTR) {
-			core->drops[reason_of(errno)]++;
+			enum drop reason = reason_of(errno);
+			io->suspect |= reason == DROP_PORT_DOWN;
+			core->drops[reason]++;
 			at++;
 		}
 	}
@@ -210,8 +278,8 @@ static void send_copies(void *owner, const struct copy *copies, uint32_t n)
 {
 	struct io *io = owner;
 	for (uint32_t i = 0; i < n; i++) {
-		struct lane *lane = io->by_port[copies[i].port];
-		if (!lane) {
+		struct lane *lane = copies[i].port < io->ports ? io->by_port[copies[i].port] : NULL;
+		if (!lane || lane->waiting == COPIES) {
 			io->core->drops[DROP_PORT_DOWN]++;
 			continue;
 		}
@@ -219,9 +287,9 @@ static void send_copies(void *owner, const struct copy *copies, uint32_t n)
 		part[0] = (struct iovec){(void *)copies[i].head, copies[i].head_length};
 		part[1] = (struct iovec){(void *)copies[i].tail, copies[i].tail_length};
 	}
-	for (uint32_t i = 0; i < io->core->tables->ports.n; i++)
+	for (uint32_t i = 0; i < io->ports; i++)
 		if (io->by_port[i] && io->by_port[i]->waiting)
-			send_lane(io->core, io->by_port[i]);
+			send_lane(io, io->by_port[i]);
 }
 
 /* -- receiving --------------------------------------------------------------------------------------------------- */
@@ -252,7 +320,7 @@ void io_receive(struct io *io, uint64_t tag)
 		}
 	}
 	int n = recvmmsg(lane->fd, messages, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
-	/* an error of the interface (it went down) is read here, and netlink tells the rest */
+	io->suspect |= n < 0 && errno == ENETDOWN; /* the error is read here, once; netlink tells the rest */
 	for (int i = 0; i < n; i++) {
 		if (messages[i].msg_len > FRAME_MAX) {
 			io->core->drops[DROP_OVERSIZED]++;
@@ -263,17 +331,14 @@ void io_receive(struct io *io, uint64_t tag)
 		core_input(io->core, &frame);
 	}
 	core_flush(io->core);
+	if (io->suspect)
+		check_lanes(io);
 }
 
 void io_count_drops(struct io *io)
 {
-	for (uint32_t i = 0; i < io->n; i++) {
-		struct tpacket_stats stats = {0};
-		socklen_t size = sizeof stats;
-		if (io->lanes[i]->fd >= 0 &&
-		    !getsockopt(io->lanes[i]->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size))
-			io->core->drops[DROP_RX_SOCKET] += stats.tp_drops;
-	}
+	for (uint32_t i = 0; i < io->n; i++)
+		count_drops(io, io->lanes[i]);
 }
 
 struct io *io_new(struct core *core, int epoll)
@@ -298,7 +363,7 @@ struct io *io_new(struct core *core, int epoll)
 void io_free(struct io *io)
 {
 	for (uint32_t i = 0; i < io->n; i++) {
-		close_lane(io->lanes[i]);
+		close_lane(io, io->lanes[i]);
 		free(io->lanes[i]);
 	}
 	free(io->lanes);

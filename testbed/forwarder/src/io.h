@@ -12,7 +12,7 @@ struct io *io_new(struct core *core, int epoll);
 void io_free(struct io *io);
 
 /* After the tables were replaced, or an interface came, went or changed: open, close and re-filter sockets so that they
- * fit. Sockets of ports that stay are untouched. */
+ * fit. Sockets of ports that stay are untouched. To be called about once a second, too: it tries again what failed. */
 void io_reconcile(struct io *io);
 
 /* Receive one batch from the socket of an event, work on it, and send what comes of it. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -43,22 +44,25 @@ static bool watch(int epoll, int fd, uint64_t tag)
 	return fd >= 0 && !epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-/* What was dropped since the last time, a line a reason: RFC 8296 wants errors logged, and not one line a packet. */
+/* What was dropped since the last time, a line a reason: RFC 8296 section 2.1.1 wants errors logged, and not one line a
+ * packet. */
 static void log_drops(struct shell *s)
 {
 	io_count_drops(s->io);
 	for (int i = 0; i < DROP_COUNT; i++) {
 		uint64_t more = s->core.drops[i] - s->logged[i];
 		if (more)
-			log_line("dropped %llu: %s (%s)", (unsigned long long)more, drop_names[i], drop_texts[i]);
+			log_line("dropped %llu packet%s: %s (%s)", (unsigned long long)more, more == 1 ? "" : "s",
+				 drop_names[i], drop_texts[i]);
 		s->logged[i] = s->core.drops[i];
 	}
 }
 
-static void tables_changed(struct shell *s)
+static void tables_replaced(void *owner)
 {
+	struct shell *s = owner;
 	const struct tables *t = s->core.tables;
-	link_refresh(&s->link, &s->core);
+	link_reconcile(&s->link, &s->core);
 	io_reconcile(s->io);
 	log_line("tables: %u ports, %u next hops, %u bifts with %u paths, %u labels, %u sids, %u segments with %u branches, "
 		 "%u flows",
@@ -72,27 +76,34 @@ static void before_answer(void *owner)
 	io_count_drops(s->io);
 }
 
+static void tick(struct shell *s)
+{
+	uint64_t expired;
+	if (read(s->timer, &expired, sizeof expired) < 0)
+		return;
+	link_tick(&s->link, &s->core);
+	io_reconcile(s->io);
+	log_drops(s);
+}
+
+/* Every source of events in turn: each port a batch, each conversation an answer. Nothing waits in the core between. */
 static void serve(struct shell *s)
 {
 	struct epoll_event events[EVENTS];
 	for (;;) {
 		int n = epoll_wait(s->epoll, events, EVENTS, -1);
 		for (int i = 0; i < n; i++) {
-			uint64_t tag = events[i].data.u64, expired;
-			if (io_owns(tag)) {
+			uint64_t tag = events[i].data.u64;
+			if (io_owns(tag))
 				io_receive(s->io, tag);
-			} else if (control_owns(tag)) {
-				if (control_serve(s->control, &s->core, tag, before_answer, s))
-					tables_changed(s);
-			} else if (tag == TAG_LINK) {
-				if (link_receive(&s->link, &s->core))
-					io_reconcile(s->io);
-			} else if (tag == TAG_TIMER) {
-				if (read(s->timer, &expired, sizeof expired) > 0)
-					log_drops(s);
-			} else {
+			else if (control_owns(tag))
+				control_serve(s->control, tag);
+			else if (tag == TAG_TIMER)
+				tick(s);
+			else if (tag == TAG_SIGNAL)
 				return;
-			}
+			else if (link_receive(&s->link, &s->core))
+				io_reconcile(s->io);
 		}
 	}
 }
@@ -134,85 +145,118 @@ static int failed(const char *what)
 	return 1;
 }
 
-static int run(const char *control, const char *tables, const char *log)
+/* One socket a port: do not let a cautious default decide how many. */
+static void allow_many_files(void)
 {
-	struct shell *s = calloc(1, sizeof *s);
+	struct rlimit files;
+	if (!getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+/* 0, or the status to exit with. */
+static int start(struct shell *s, const char *control)
+{
 	struct itimerspec second = {.it_interval.tv_sec = 1, .it_value.tv_sec = 1};
+	struct served served = {&s->core, before_answer, tables_replaced, s};
 	sigset_t signals;
-	if (!s || !(s->core.tables = tables_new()))
-		return failed("memory");
-	if (!log_open(log))
-		return failed(log);
-	if (tables && !replay(&s->core, tables))
-		return 2;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	allow_many_files();
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->signals = signalfd(-1, &signals, SFD_CLOEXEC);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-	if (!link_open(&s->link))
-		return failed("netlink");
-	if (!watch(s->epoll, s->link.events, TAG_LINK) || !watch(s->epoll, s->signals, TAG_SIGNAL) ||
-	    !watch(s->epoll, s->timer, TAG_TIMER) || timerfd_settime(s->timer, 0, &second, NULL))
+	if (!watch(s->epoll, s->signals, TAG_SIGNAL) || !watch(s->epoll, s->timer, TAG_TIMER) ||
+	    timerfd_settime(s->timer, 0, &second, NULL))
 		return failed("epoll");
 	if (!(s->io = io_new(&s->core, s->epoll)))
 		return failed("memory");
-	tables_changed(s);
-	if (!(s->control = control_open(control, s->epoll)))
-		return failed(control);
+	if (!link_open(&s->link) || !watch(s->epoll, s->link.events, TAG_LINK))
+		return failed("netlink");
+	if (!(s->control = control_open(control, s->epoll, served)))
+		return failed(control); /* before any port is touched: another one may be at work here */
 	log_line("started, control at %s", control);
-	serve(s);
-	log_drops(s);
-	control_close(s->control);
-	io_free(s->io);
-	link_close(&s->link);
-	tables_free(s->core.tables);
-	close(s->epoll);
-	close(s->signals);
-	close(s->timer);
-	free(s);
+	tables_replaced(s);
+	return 0;
+}
+
+static int run(const char *control, const char *tables, const char *log)
+{
+	static struct shell s;
+	if (!(s.core.tables = tables_new()))
+		return failed("memory");
+	if (!log_open(log))
+		return failed(log);
+	if (tables && !replay(&s.core, tables))
+		return 2;
+	int status = start(&s, control);
+	if (status)
+		return status;
+	serve(&s);
+	log_drops(&s);
+	control_close(s.control);
+	io_free(s.io);
+	link_close(&s.link);
+	tables_free(s.core.tables);
 	log_line("stopped");
 	return 0;
 }
 
 /* -- asking ------------------------------------------------------------------------------------------------------ */
 
-static int ask(const char *control, char **words, int n)
+static int call(const char *control)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (strlen(control) >= sizeof address.sun_path) {
 		errno = ENAMETOOLONG;
-		return failed(control);
+		return -1;
 	}
 	strcpy(address.sun_path, control);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address))
-		return failed(control);
-	FILE *stream = fdopen(fd, "r+");
-	if (!stream)
+	return fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof address) ? fd : -1;
+}
+
+/* It may refuse to talk before it has heard us, and say why: that it does not listen is no error here. No more will
+ * come, so that a transaction is not left open. */
+static void say(int fd, const struct text *question)
+{
+	for (size_t sent = 0; sent < question->length;) {
+		ssize_t n = send(fd, question->at + sent, question->length - sent, MSG_NOSIGNAL);
+		if (n < 0 && errno != EINTR)
+			return;
+		sent += n < 0 ? 0 : (size_t)n;
+	}
+	shutdown(fd, SHUT_WR);
+}
+
+static int ask(const char *control, char **words, int n)
+{
+	struct text question = {0};
+	int fd = call(control);
+	FILE *answer = fd >= 0 ? fdopen(fd, "r") : NULL;
+	if (!answer)
 		return failed(control);
 	for (int i = 0; i < n; i++)
-		fprintf(stream, "%s%s", i ? " " : "", words[i]);
-	fputc('\n', stream);
-	fflush(stream);
+		text_add(&question, "%s%s", words[i], i < n - 1 ? " " : "\n");
+	say(fd, &question);
+	text_free(&question);
 	char *line = NULL;
 	size_t capacity = 0;
-	int status = 1; /* it hung up */
-	while (getline(&line, &capacity, stream) >= 0) {
-		if (!strcmp(line, "ok\n")) {
-			status = 0;
-			break;
-		}
-		if (!strcmp(line, "failed\n"))
-			break;
-		fputs(line, strncmp(line, "error ", 6) ? stdout : stderr);
+	bool ok = false, over = false;
+	while (!over && getline(&line, &capacity, answer) >= 0) {
+		ok = !strcmp(line, "ok\n");
+		over = ok || !strcmp(line, "failed\n");
+		if (!over)
+			fputs(line, strncmp(line, "error ", 6) ? stdout : stderr);
 	}
+	if (!over)
+		fprintf(stderr, "mcfwd: %s: no answer\n", control);
 	free(line);
-	fclose(stream);
-	return status;
+	fclose(answer);
+	return ok ? 0 : 1;
 }
 
 int main(int argc, char **argv)
