@@ -26,9 +26,11 @@ Outcome = Literal["passed", "failed", "unsupported", "invalid", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A hole in a site's probe stream. `start_s` is after the run's zero (the first sync's start).
+    """A hole in a site's probe stream. Times ending in `_s` are after the run's zero (the first sync's start).
 
-    `length_ms` is the time between the last probe before and the first probe after, less one probe interval.
+    `start_s` is when the first lost probe was sent, `end_s` when the first probe after the hole came (None: none
+    came). `length_ms` is the time between the last probe before and the first probe after, as they came, less one
+    probe interval: where probes queue on their way it is less than from `start_s` to `end_s`.
     `cause` names the fault it follows ("" if none explains it).
     """
 
@@ -37,6 +39,7 @@ class Outage:
     lost: int
     duplicates: int
     cause: str = ""
+    end_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ _STAGES = {
     "route_ms": "Last route anywhere",
     "igp_ms": "IGP repaired the site's path",
     "mroute_ms": "Last multicast route",
-    "outage_start_ms": "Last probe before",
+    "outage_start_ms": "First lost probe sent",
     "first_probe_ms": "First probe after",
     "beyond_igp_ms": "Beyond the IGP",
 }

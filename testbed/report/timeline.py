@@ -106,10 +106,12 @@ def _panel(series: Series, run: Run, events: Sequence[Event], instant: Instant) 
     for site in run.sites:
         for o in site.outages:
             start = run.zero + o.start_s
+            end = start + o.length_ms / 1000 if o.end_s is None else run.zero + o.end_s
             # Probes under way when the fault struck make an outage begin before it; it must last beyond it, though.
-            if instant.t - 0.05 <= start < instant.until and start + o.length_ms / 1000 > instant.t:
-                begin = (start - instant.t) * 1000
-                outages.append((labels[site.sync, site.name], begin, begin + o.length_ms))
+            if instant.t - 0.05 <= start < instant.until and end > instant.t:
+                # As the site saw it: the last probe before may have come after the first lost one was sent.
+                after = (end - instant.t) * 1000
+                outages.append((labels[site.sync, site.name], after - o.length_ms, after))
     outages.sort(key=lambda o: (o[1], o[0]))
     calm = len(run.sites) - len({site for site, _, _ in outages})
     return _Panel(f"{series.scheme}, run {run.repetition}", marks, tuple(outages), calm)

@@ -292,7 +292,8 @@ METHOD = (
      "change is stamped when the monitor hears of it, which on a busy machine may be a little late."),
     ("Beyond the IGP", "the part of a site's outage that lies after the IGP's repair of its path: what the scheme "
      "itself took, at the worst site. None: packets were back before the repair was seen, so that nothing waited for "
-     "more than the IGP: the scheme went ahead of it, or the monitor was late to see it."),
+     "more than the IGP: the scheme went ahead of it, or the monitor was late to see it. The first packet's own "
+     "way to the site, with its delays and queues, is part of the figure."),
     ("Lost, duplicates", "probes by their numbers: sent and never received; received more than once."),
     ("Ideal tree", "the bytes that a shortest path tree carrying each packet once over each of its links would put on "
      "them, before any fault. A ratio above 1 is detours, repairs, duplicates and probes."),

@@ -299,7 +299,8 @@ class _One:
                     detail = {"sync": stream.sync, "length_ms": outage.length_ms, "lost": outage.lost}
                     start = self.zero + outage.start_s
                     self.instruments.record(start, "outage-start", site.name, detail)
-                    self.instruments.record(start + outage.length_ms / 1e3, "outage-end", site.name, detail)
+                    if outage.end_s is not None:
+                        self.instruments.record(self.zero + outage.end_s, "outage-end", site.name, detail)
                 results.append(site)
         return tuple(results)
 

@@ -59,6 +59,7 @@ def find_outages(
       (never later than that of the one after it);
     - `length_ms`: from the last arrival of a probe before the hole to the first arrival of one after it, less one
       interval, never negative. For a hole at the end: from the last probe that came to the last sent, as sent;
+    - `end_s`: the first arrival after the hole; None for a hole at the end;
     - `duplicates`: copies that came between the hole's last arrival before it and DUPLICATE_WINDOW_S after its first
       arrival behind it (the repair often doubles traffic); each is counted at the latest hole only;
     - `cause`: the latest of `faults` at or before its start, CAUSE_SLACK_S of slack for what was in flight,
@@ -83,7 +84,8 @@ def find_outages(
         before, after = int(last_before[i]), int(first_after[i + 1])
         start = min(int(sent_ns[i]) + interval_ns, int(sent_ns[i + 1])) - zero_ns
         length = max(0, after - before - interval_ns)
-        found.append((Outage(start / 1e9, length / 1e6, int(seq[i + 1] - seq[i]) - 1, 0), before, after))
+        lost, end_s = int(seq[i + 1] - seq[i]) - 1, (after - zero_ns) / 1e9
+        found.append((Outage(start / 1e9, length / 1e6, lost, 0, end_s=end_s), before, after))
     trailing = 0 if sent is None else sent - 1 - int(seq[-1])
     if trailing > 0:
         start = int(sent_ns[-1]) + interval_ns

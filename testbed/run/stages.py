@@ -31,7 +31,7 @@ def find_stages(
     - `route_first_ms`, `route_ms`: the first and the last kernel route change anywhere;
     - `igp_ms`: when the IGP had repaired this host's path (`repaired`; see repair.py), 0 if it needed no repair;
     - `mroute_ms`: the last multicast route change at or before the first probe (anywhere, if no probe came);
-    - `outage_start_ms`, `first_probe_ms`: when this host's probes ended, and came again.
+    - `outage_start_ms`, `first_probe_ms`: when the first probe was sent that this host lost, and when one came again.
     """
     ordered = sorted(events, key=lambda e: e.t)
     injections = [e for e in ordered if e.kind in _INJECTIONS]

@@ -32,12 +32,17 @@ def find(probes: Probes, **options: object) -> StreamResult:
 
 def test_a_hole_has_start_length_and_count() -> None:
     result = find(regular(0, 1, 2, 7, 8), zero_s=0.001)
-    assert result.outages == (Outage(start_s=0.002, length_ms=4.0, lost=4, duplicates=0),)
+    assert result.outages == (Outage(start_s=0.002, length_ms=4.0, lost=4, duplicates=0, end_s=0.008),)
     assert (result.received, result.lost, result.missed, result.reordered) == (5, 4, 0, 0)
 
 
+def test_probes_that_queue_end_the_outage_when_they_come() -> None:
+    (outage,) = find(stream((0, 0, 6), (5, 5, 11))).outages
+    assert (outage.start_s, outage.length_ms, outage.end_s) == (0.001, 4.0, 0.011)
+
+
 def test_a_single_lost_probe_counts() -> None:
-    assert find(regular(0, 2)).outages == (Outage(0.001, 1.0, 1, 0),)
+    assert find(regular(0, 2)).outages == (Outage(0.001, 1.0, 1, 0, end_s=0.004),)
 
 
 def test_a_pause_of_the_sender_is_no_outage() -> None:
@@ -85,7 +90,7 @@ def test_reordering_is_counted_and_makes_no_hole() -> None:
 
 def test_a_straggler_from_the_old_path_leaves_no_negative_length() -> None:
     result = find(stream((0, 0, 1), (3, 3, 4), (1, 1, 9)))
-    assert result.outages == (Outage(0.002, 0.0, 1, 0),)
+    assert result.outages == (Outage(0.002, 0.0, 1, 0, end_s=0.004),)
 
 
 FAULTS = ((1.0, "cut a-b"), (3.0, "restored a-b"))
@@ -180,6 +185,7 @@ def test_agrees_with_a_naive_implementation(case: tuple[list[tuple[int, int, int
     assert result.duplicates == len(numbers) - len(set(numbers))
     assert result.received + result.lost + result.missed == sent
     expected = naive(arrivals, MS, sent, last) if arrivals else []
+    assert all(o.end_s is None or o.end_s >= o.start_s for o in result.outages)
     got = [(round(o.start_s * 1e9), round(o.length_ms * 1e6), o.lost, o.duplicates) for o in result.outages]
     assert got == expected
     firsts = [n for i, n in enumerate(numbers) if n not in numbers[:i]]
