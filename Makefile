@@ -1,4 +1,4 @@
-# The testbed's commands. `make testbed` and `make test` install what is missing first; the rest of the time that is a no-op.
+# The testbed's commands. `make testbed` and `make test` install and build what is missing first; else that is a no-op.
 # ARGS is passed on: make testbed ARGS="--size 256MiB --scheme pim-ssm", make test ARGS="-k quickstart -x".
 
 SHELL := /bin/bash
@@ -13,16 +13,16 @@ ROOT := $(or $(shell cd "$$(dirname "$$(sed 's/^ *//' <<<'$(MAKEFILE_LIST)')")" 
 IN := cd "$(ROOT)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help testbed test vm-test check lint bench golden deps clean
+.PHONY: help testbed test vm-test check lint bench golden deps forwarder clean
 
 help: ## Show this
-	@$(IN) awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@$(IN) awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo '  ARGS="..." is passed on to testbed, pytest and the benchmarks; QUICK=1 shortens make bench.'
 
-testbed: deps ## Deliver a 2 GiB model to 8 clouds over PIM through a link failure (scenarios/quickstart.yaml)
+testbed: deps forwarder ## Deliver a 2 GiB model to 8 clouds over PIM through a link failure (scenarios/quickstart.yaml)
 	@$(IN) scripts/as-root .venv/bin/testbed run scenarios/quickstart.yaml $(ARGS)
 
-test: deps ## Run all tests (needs root: many build small networks)
+test: deps forwarder ## Run all tests (needs root: many build small networks)
 	@$(IN) scripts/as-root .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 vm-test: deps ## Run the tests that need netem in a virtual machine, where this kernel has none (two minutes)
@@ -33,7 +33,7 @@ check: lint test ## Everything a change must pass
 lint: deps ## Style and types
 	@$(IN) .venv/bin/ruff check . && .venv/bin/mypy
 
-bench: deps ## Run every benchmark; QUICK=1 keeps each under 45 seconds
+bench: deps forwarder ## Run every benchmark; QUICK=1 keeps each under 45 seconds
 	@$(IN) status=0; for bench in bench/[!_]*.py; do \
 	  echo "== $$bench"; \
 	  scripts/as-root .venv/bin/python "$$bench" $(if $(QUICK),--quick) $(ARGS) || status=1; \
@@ -45,7 +45,10 @@ golden: deps ## Write tests/golden anew from the code; read the diff before you 
 deps: ## Install what is missing: Debian packages, then the virtual environment in .venv
 	@$(IN) scripts/deps
 
+forwarder: deps ## Build the BIER and SR-P2MP forwarder (C; testbed/forwarder/bin) where its sources are newer
+	@$(IN) flock testbed/forwarder/src make -s -C testbed/forwarder/src
+
 clean: ## Remove caches and builds; .venv and results/ stay (leftover labs: .venv/bin/testbed clean)
-	@$(IN) junk=(build .mypy_cache .ruff_cache .pytest_cache .hypothesis); \
+	@$(IN) junk=(build testbed/forwarder/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis); \
 	junk+=($$(find * -name __pycache__ -prune)); \
 	rm -rf "$${junk[@]}" 2>/dev/null || scripts/as-root rm -rf "$${junk[@]}"
