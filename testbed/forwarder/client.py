@@ -26,7 +26,7 @@ _OF_THE_PROTOCOL = ("replace", "update", "commit", "abort")
 class Forwarder:
     """A conversation with the forwarder behind a socket; threads may share it, one command goes at a time.
 
-    It connects when it is first asked something, and anew after a failure: a forwarder may be restarted in between.
+    It connects when it is first asked something, and anew after an error: a forwarder may be restarted in between.
     `timeout` in seconds is for each silence, not for a whole command. Every method raises ForwarderError.
     """
 
@@ -96,6 +96,8 @@ class Forwarder:
             except BaseException:
                 self._hang_up()  # in the middle of a reply: the next one could not be told from its rest
                 raise
+            if errors is not None:
+                self._hang_up()  # as the forwarder does after some mistakes
         if errors is not None:
             explained = [_with_its_line(error, lines) for error in errors]
             raise ForwarderError(f"the forwarder at {self.path} refused this {lines[0]}:", explained)
