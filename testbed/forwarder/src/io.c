@@ -50,14 +50,14 @@ struct io {
 /* -- sockets ----------------------------------------------------------------------------------------------------- */
 
 /* Only what concerns the core is queued: BIER, MPLS and unicast IPv6 for this station where the port is transport, IP
- * multicast where it has a context. What carried a VLAN tag (the kernel has taken it off) is for another interface. Jumps
+ * multicast where it has a context. What was in a VLAN (the kernel has taken the tag off) is for another interface. Jumps
  * are counted in instructions to skip. */
 static bool set_filter(int fd, bool transport, bool context)
 {
 	uint32_t tree = transport ? UINT32_MAX : 0, group = context ? UINT32_MAX : 0;
 	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 12), /* or nothing */
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)SKF_AD_OFF + SKF_AD_VLAN_TAG),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0xFFF, 12, 0), /* nothing, or */
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_BIER, 9, 0), /* to tree */
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_MPLS, 8, 0), /* to tree */

@@ -278,7 +278,7 @@ static void give_back(struct link *l, struct neighbour *n)
 	n->asked = false;
 }
 
-/* Follow interfaces, and ask for what is not resolved. `again`: also for what has been asked for before. */
+/* Follow interfaces, and ask for what is not resolved. `again`: look also at what has been asked for before. */
 static void seek_neighbours(struct link *l, bool again)
 {
 	for (uint32_t i = 0; i < l->neighbours.n; i++) {
@@ -290,6 +290,8 @@ static void seek_neighbours(struct link *l, bool again)
 			n->asked = false;
 			if (at)
 				look_up(l, n);
+		} else if (at && again && !(n->state & VALID)) {
+			look_up(l, n); /* should an event be lost, it is for a second only */
 		}
 		if (at && at->up && !(n->state & STATIC) && (!n->asked || (again && !(n->state & FRESH))))
 			look_for(l, n);
@@ -365,6 +367,16 @@ static void take_all(struct link *l, uint8_t *data, ssize_t n)
 	}
 }
 
+/* After an overrun the kernel queues nothing until all is read; only what is asked then misses nothing. */
+static void recover(struct link *l)
+{
+	log_line("netlink: events were lost, reading all anew");
+	l->lost = false;
+	read_interfaces(l);
+	for (uint32_t i = 0; i < l->neighbours.n; i++)
+		look_up(l, table_at(&l->neighbours, i));
+}
+
 bool link_receive(struct link *l, struct core *c)
 {
 	static uint8_t data[READ] __attribute__((aligned(8)));
@@ -373,11 +385,10 @@ bool link_receive(struct link *l, struct core *c)
 		if (n > 0) {
 			take_all(l, data, n);
 		} else if (n < 0 && errno == ENOBUFS) {
-			log_line("netlink: events were lost, reading all anew");
-			read_interfaces(l);
-			for (uint32_t k = 0; k < l->neighbours.n; k++)
-				look_up(l, table_at(&l->neighbours, k));
-		} else if (!(n < 0 && errno == EINTR)) {
+			l->lost = true;
+		} else if (n < 0 && errno == EAGAIN) {
+			if (l->lost)
+				recover(l);
 			break;
 		}
 	}
@@ -389,6 +400,7 @@ bool link_receive(struct link *l, struct core *c)
 
 void link_tick(struct link *l, struct core *c)
 {
+	link_receive(l, c); /* an overrun may be left to recover from */
 	seek_neighbours(l, true);
 	tell_nexthops(l, c);
 }

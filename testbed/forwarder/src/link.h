@@ -9,6 +9,7 @@ struct link {
 	int events; /* to be polled for reading */
 	int requests;
 	uint32_t sequence;
+	bool lost; /* events were: all must be read anew */
 	struct table interfaces; /* by name */
 	struct table neighbours; /* those that the tables name by address, by port and address */
 };
@@ -25,7 +26,7 @@ void link_reconcile(struct link *l, struct core *c);
 /* Take in events that are waiting. True: a port has another interface, so io_reconcile is due. */
 bool link_receive(struct link *l, struct core *c);
 
-/* To be called about once a second: ask again for neighbours that are not resolved. */
+/* To be called about once a second: ask again for neighbours that are not resolved. io_reconcile is due. */
 void link_tick(struct link *l, struct core *c);
 
 #endif
