@@ -27,6 +27,7 @@ class Daemon:
 
     node: Node
     name: str
+    options: tuple[str, ...] = ()
 
     @property
     def log(self) -> Path:
@@ -44,6 +45,7 @@ class Daemon:
             *(("-f", f"/etc/frr/{self.name}.conf") if self.name != "mgmtd" else ()),
             *("--log", f"file:/var/log/{self.name}.log", "--log-level", "informational"),
             *("-P", "0"),  # no TCP vty
+            *self.options,
         )
 
     def why_not_ready(self, process: subprocess.Popen[bytes]) -> str:
@@ -127,8 +129,8 @@ def start_daemons(routers: Sequence[tuple[Node, RouterConfig]]) -> dict[tuple[st
         first = [name for name in config.daemons if name in ("mgmtd", "zebra")]
         rest = [name for name in config.daemons if name not in first]
         for group in (*([name] for name in first), rest):  # all others are zebra's clients, and need only that
-            batch = [(Daemon(node, name), _spawn(Daemon(node, name))) for name in group]
-            for daemon, process in batch:
+            daemons = [Daemon(node, name, config.options.get(name, ())) for name in group]
+            for daemon, process in [(daemon, _spawn(daemon)) for daemon in daemons]:
                 until(
                     lambda d=daemon, p=process: d.why_not_ready(p),  # type: ignore[misc]
                     READY_DEADLINE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -47,10 +47,14 @@ class PimFeatures:
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
-    """A router's /etc/frr: `files` by name, and the daemons to start, in this order (zebra serves all others)."""
+    """A router's /etc/frr: `files` by name, and the daemons to start, in this order (zebra serves all others).
+
+    `options`: what a daemon's command line has besides what all daemons' have.
+    """
 
     files: Mapping[str, str]
     daemons: tuple[str, ...]
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def parse_version(text: str) -> Version:
@@ -66,9 +70,17 @@ def parse_version(text: str) -> Version:
 
 
 def render(
-    plan: Plan, node_name: str, *, scheme_features: PimFeatures | None, timers: Timers, frr_version: Version
+    plan: Plan,
+    node_name: str,
+    *,
+    scheme_features: PimFeatures | None,
+    timers: Timers,
+    frr_version: Version,
+    ospf_api: bool = False,
 ) -> RouterConfig:
     """Everything under a router's /etc/frr. `scheme_features` None: no multicast routing, no pimd.
+
+    `ospf_api`: ospfd serves its OSPF API, to whoever can reach TCP port 2607 of the router.
 
     Raises RequestError for a node that is no router, or an RP that is none.
     """
@@ -84,7 +96,7 @@ def render(
     }
     templates = [f"{daemon}.conf" for daemon in daemons] + ["vtysh.conf"]
     files = {name: _environment().get_template(f"{name}.j2").render(context) for name in templates}
-    return RouterConfig(files, daemons)
+    return RouterConfig(files, daemons, {"ospfd": ("--apiserver",)} if ospf_api else {})
 
 
 def _daemons(pim: PimFeatures | None, timers: Timers, version: Version) -> tuple[str, ...]:
