@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.lab import rtnetlink as rt
 from testbed.plan.types import Plan
 from testbed.record import LinkResult
-from testbed.run import rtnetlink as rt
 
 _IFLA_IFNAME, _IFLA_STATS64 = 3, 23
 _TCA_STATS2, _TCA_STATS_QUEUE = 7, 3

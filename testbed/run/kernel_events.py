@@ -9,7 +9,7 @@ import socket
 import struct
 from typing import Any
 
-from testbed.run import rtnetlink as rt
+from testbed.lab import rtnetlink as rt
 
 _RTNL_FAMILY_IPMR = 128
 _IFLA_IFNAME = 3

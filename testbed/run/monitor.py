@@ -23,7 +23,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from testbed.run import rtnetlink as rt
+from testbed.lab import rtnetlink as rt
 from testbed.run.kernel_events import Interpreter
 from testbed.run.program import Stop, raise_priority, read_config, say
 

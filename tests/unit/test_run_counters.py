@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
+from testbed.lab.rtnetlink import attributes, messages
 from testbed.plan.types import Plan
 from testbed.run.counters import Counters, Snapshot, difference, link_results, parse_mroutes
-from testbed.run.rtnetlink import attributes, messages
 
 
 def counters(size: int, packets: int = 0, qdisc: int = 0, device: int = 0) -> Counters:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from testbed.run import rtnetlink as rt
+from testbed.lab import rtnetlink as rt
 from testbed.run.kernel_events import Interpreter
 
 UP, DOWN, ADMIN_DOWN = 0x11043, 0x1003, 0x1002

@@ -15,7 +15,7 @@ from testbed.lab.namespace import inside
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWROUTE, RTM_DELROUTE = 24, 25
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWQDISC, RTM_GETQDISC = 36, 38
 RTNLGRP_LINK, RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV4_ROUTE = 1, 6, 7
 IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
@@ -37,8 +37,19 @@ def open_route_socket(pid: int, groups: tuple[int, ...] = (), receive_buffer: in
 
     Raises OSError.
     """
-    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    sock = inside(pid, lambda: socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE))
+    return _subscribed(inside(pid, _new_socket), groups, receive_buffer)
+
+
+def subscribe(groups: tuple[int, ...], receive_buffer: int | None = None) -> socket.socket:
+    """The same in the namespace of the calling thread. Raises OSError."""
+    return _subscribed(_new_socket(), groups, receive_buffer)
+
+
+def _new_socket() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+
+
+def _subscribed(sock: socket.socket, groups: tuple[int, ...], receive_buffer: int | None) -> socket.socket:
     try:
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer)
