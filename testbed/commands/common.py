@@ -8,8 +8,6 @@ from typing import Any
 
 from testbed.errors import MachineError, RequestError
 from testbed.lab import registry
-from testbed.lab.capabilities import probe_machine
-from testbed.lab.requirements import requirements
 
 Commands = Any  # argparse's own type for this is private
 
@@ -23,13 +21,6 @@ def require_root() -> None:
     """Raises MachineError for anybody else: namespaces need it."""
     if os.geteuid() != 0:
         raise MachineError("this needs root: network namespaces are made", "run it as root: sudo testbed ...")
-
-
-def require_machine() -> None:
-    """Raises MachineError with everything that is missing here for a lab, and the commands that fix it."""
-    require_root()
-    if missing := requirements(probe_machine()):
-        raise MachineError("\n".join(str(problem) for problem in missing), "see all of it with: testbed doctor")
 
 
 def find_lab(name: str | None) -> registry.LabState:

@@ -10,8 +10,8 @@ import sys
 import time
 from contextlib import suppress
 
-from testbed.commands.common import Commands, find_lab, json_flag, require_machine, require_root
-from testbed.errors import LabError
+from testbed.commands.common import Commands, find_lab, json_flag, require_root
+from testbed.errors import LabError, MachineError
 from testbed.lab import registry
 from testbed.run.keeper import KEEPER_DEADLINE
 from testbed.schemes import SCHEMES
@@ -36,7 +36,6 @@ def add(commands: Commands) -> None:
 
 def _up(options: argparse.Namespace) -> int:
     load_topology(options.topology)  # its errors are told here, where somebody reads
-    require_machine()
     start = time.monotonic()
     argv = [sys.executable, "-m", "testbed.run.keeper", options.topology]
     argv += ["--scheme", options.scheme, "--timers", options.timers]
@@ -69,7 +68,9 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _wait_until_up(keeper: subprocess.Popen[str]) -> str:
-    """The lab's id, once its keeper says that it is up. Progress goes to standard error."""
+    """The lab's id, once its keeper says that it is up. Progress goes to standard error.
+
+    Raises MachineError, LabError."""
     assert keeper.stdout is not None
     assert keeper.stderr is not None
     for line in keeper.stdout:
@@ -77,8 +78,10 @@ def _wait_until_up(keeper: subprocess.Popen[str]) -> str:
         if word == "up":
             return text
         stderr.print(text, style="dim")
-    keeper.wait(KEEPER_DEADLINE)
-    raise LabError(f"the lab did not come up: {keeper.stderr.read().strip()[-3000:]}")
+    said = keeper.stderr.read().strip()[-3000:]
+    if keeper.wait(KEEPER_DEADLINE) == MachineError.exit_status:
+        raise MachineError(said)  # the keeper asks the machine for what this very lab needs
+    raise LabError(f"the lab did not come up: {said}")
 
 
 def _down(options: argparse.Namespace) -> int:

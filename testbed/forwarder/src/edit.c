@@ -8,7 +8,7 @@
 
 static void do_node(struct reader *r)
 {
-	struct node node = r->editor->tables->node;
+	struct node node = {.ttl = DEFAULT_TTL, .fib = NONE, .fib_index = NONE};
 	const char *w;
 	while ((w = option(r))) {
 		if (!strcmp(w, "source"))
@@ -20,6 +20,9 @@ static void do_node(struct reader *r)
 		else
 			unknown(r, w);
 	}
+	if (!r->failed && !r->editor->before && r->editor->node_given)
+		fail(r, "this row was given before", NULL);
+	r->editor->node_given = true;
 	if (!r->failed)
 		r->editor->tables->node = node;
 }

@@ -7,6 +7,7 @@
 struct editor {
 	struct tables *tables;       /* changed in place; not sealed */
 	const struct tables *before; /* what an update started from; NULL: empty tables, a row may be given once only */
+	bool node_given;             /* the one row that is no table's */
 	uint32_t line;               /* number of the present line, for messages */
 	struct problems problems;
 };

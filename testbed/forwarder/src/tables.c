@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DEFAULT_TTL = 64, TABLES = 10 };
+enum { TABLES = 10 };
 
 static void each_table(struct tables *t, struct table *out[TABLES])
 {

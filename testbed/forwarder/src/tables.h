@@ -17,6 +17,7 @@
 enum {
 	NAME_LEN = 16, /* IFNAMSIZ */
 	STACK_MAX = 8, /* labels or segments that one branch puts in front */
+	DEFAULT_TTL = 64,
 	NONE = 0xFFFFFFFFu,
 };
 
