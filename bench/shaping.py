@@ -2,11 +2,12 @@
 
     .venv/bin/python bench/shaping.py [--quick] [--json] [--runs N] [--rate RATE ...]
 
-A link between two routers is kept full for a second or two, once by TCP (which hands over up to 64 KiB at a time) and
+A link between two routers is kept full for a second, once by TCP (which hands over up to 64 KiB at a time) and
 once by UDP datagrams as large as the MTU (which is how a model travels). What passed is read from the link's qdisc in
 layer-2 bytes, so that no protocol's own overhead counts, and lost is what the qdisc dropped. A link can lack a share
-of its rate for two reasons: its bucket or queue is too small (testbed/plan/shape.py), or the machine is too slow
-(`busy`: the share of all cores' time; two cores cannot both send and receive faster). Needs root.
+of its rate for two reasons. Either nobody gave it enough: `empty` is how often its queue was found empty, `busy` the
+share of all cores' time; on a busy machine the sender is the one that is late. Or, where the queue was never empty,
+its bucket is too small for how late the kernel's timers are (testbed/plan/shape.py). Needs root.
 """
 
 from __future__ import annotations
@@ -45,7 +46,18 @@ SO_SNDBUFFORCE = 32
 class Sample:
     share: float
     lost: int
+    empty: float
     busy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Of a link's sending qdisc: bytes that passed and packets dropped so far, packets that wait now."""
+
+    t: float
+    bytes: int
+    drops: int
+    waiting: int
 
 
 def make_lab(rates: list[int]) -> tuple[Lab, dict[tuple[int, int], Link]]:
@@ -91,16 +103,17 @@ def connect(lab: Lab, link: Link, protocol: str) -> tuple[socket.socket, socket.
     return sender, receiver
 
 
-def passed(lab: Lab, link: Link) -> tuple[int, int]:
-    """Bytes that the link's sending qdisc let through so far, and packets it dropped."""
+def read(lab: Lab, link: Link) -> Reading:
     node = lab[link.a.node]
     (qdisc,) = node.netlink(lambda ip: list(ip.get_qdiscs(index=ip.link_lookup(ifname=link.a.name)[0])))
-    stats = qdisc.get_attr("TCA_STATS2")
-    return stats.get_attr("TCA_STATS_BASIC")["bytes"], stats.get_attr("TCA_STATS_QUEUE")["drops"]
+    now, stats = time.monotonic(), qdisc.get_attr("TCA_STATS2")
+    queue = stats.get_attr("TCA_STATS_QUEUE")
+    return Reading(now, stats.get_attr("TCA_STATS_BASIC")["bytes"], queue["drops"], queue["qlen"])
 
 
 def measure(lab: Lab, link: Link, protocol: str, seconds: float) -> Sample:
     """Keep the link full; what it passed in `seconds`, as a share of its rate."""
+    before = read(lab, link).bytes
     sender, receiver = connect(lab, link, protocol)
     size = 2**20 if protocol == "tcp" else link.mtu - UDP_HEADERS
     context = multiprocessing.get_context("spawn")
@@ -109,12 +122,13 @@ def measure(lab: Lab, link: Link, protocol: str, seconds: float) -> Sample:
     try:
         for process in processes:
             process.start()
-        while passed(lab, link)[0] <= link.shape.burst:
+        while read(lab, link).bytes <= before + link.shape.burst:
             time.sleep(0.01)
         time.sleep(WARM_UP_S)
-        ticks, (size_before, drops_before), start = _ticks(), passed(lab, link), time.monotonic()
-        time.sleep(seconds)
-        (size_after, drops_after), end = passed(lab, link), time.monotonic()
+        ticks, readings = _ticks(), [read(lab, link)]
+        while readings[-1].t < readings[0].t + seconds:
+            time.sleep(0.005)
+            readings.append(read(lab, link))
         idle = statistics.mean(idle_between(ticks, _ticks()).values())
     finally:
         for process in processes:
@@ -123,8 +137,10 @@ def measure(lab: Lab, link: Link, protocol: str, seconds: float) -> Sample:
         sender.close()
         receiver.close()
     assert link.shape.rate is not None
-    share = (size_after - size_before) * 8 / (end - start) / link.shape.rate
-    return Sample(share, drops_after - drops_before, 1 - idle)
+    first, last = readings[0], readings[-1]
+    share = (last.bytes - first.bytes) * 8 / (last.t - first.t) / link.shape.rate
+    empty = sum(r.waiting == 0 for r in readings) / len(readings)
+    return Sample(share, last.drops - first.drops, empty, 1 - idle)
 
 
 def _ticks() -> dict[str, tuple[int, int]]:
@@ -138,7 +154,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--rate", action="append", default=[], help="instead of the usual ones; may be repeated")
     options = parser.parse_args()
-    runs, seconds = (1, 0.5) if options.quick else (options.runs, 2.0)
+    runs, seconds = (1, 0.5) if options.quick else (options.runs, 1.0)
     rates = [parse_rate(r) for r in options.rate or (QUICK_RATES if options.quick else RATES)]
     figures = []
     lab, links = make_lab(rates)
@@ -161,6 +177,7 @@ def main() -> None:
                     "queue": link.shape.queue,
                     "share": {"min": min(shares), "median": statistics.median(shares), "max": max(shares)},
                     "lost": statistics.median(s.lost for s in found),
+                    "empty": statistics.median(s.empty for s in found),
                     "busy": statistics.median(s.busy for s in found),
                 }
             )
@@ -168,12 +185,11 @@ def main() -> None:
         print(json.dumps({"bench": "shaping", "runs": runs, "seconds": seconds, "figures": figures}))
         return
     print(f"share of the rate that a link passes, {runs} runs of {seconds:g} s")
-    print(f"{'rate':>10}{'MTU':>6}  {'sent by':<8}{'min':>8}{'median':>8}{'max':>8}{'lost':>8}{'busy':>7}")
+    print(f"{'rate':>10}{'MTU':>6}  {'by':<4}{'min':>8}{'median':>8}{'max':>8}{'lost':>7}{'empty':>7}{'busy':>6}")
     for f in figures:
         shares = "".join(f"{f['share'][key]:>8.1%}" for key in ("min", "median", "max"))
-        print(
-            f"{format_rate(f['rate']):>10}{f['mtu']:>6}  {f['protocol']:<8}{shares}{f['lost']:>8.0f}{f['busy']:>7.0%}"
-        )
+        rest = f"{f['lost']:>7.0f}{f['empty']:>7.0%}{f['busy']:>6.0%}"
+        print(f"{format_rate(f['rate']):>10}{f['mtu']:>6}  {f['protocol']:<4}{shares}{rest}")
 
 
 if __name__ == "__main__":
