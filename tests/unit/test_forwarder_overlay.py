@@ -398,6 +398,15 @@ class TestChecksumLeftToHardware:
         assert sorted(outcome.ports) == ["a", "b", "p1", "p2"]
         assert {data[-32:] for _, data in outcome.sent} == {udp_packet(A4, G4, 1, 2, b"data", 63)}
 
+    def test_not_out_of_a_tree(self, router: Router) -> None:
+        """The flag is about the packet that the frame brought itself; what was wrong inside of it stays wrong."""
+        router.load("port p1 transport", "port b", "flow 2 * * port b", "bift ethernet 100 bsl 64 context 2",
+                    "path ethernet 100 0 0 fbm 1 local")  # fmt: skip
+        inner = self.half(A4, G4, Protocol.UDP, bytes.fromhex("00010002000c0000"), 6, b"data")
+        data = Bier(bift_id=100, bits=BitString.of({1}, 64), proto=4, bfir_id=9).encode(inner)
+        outcome = router.judge("p1", frame(port_mac("", "p1"), Ethertype.BIER, data), partial=True)
+        assert outcome.on("b")[34:] == inner[20:]
+
     @pytest.mark.parametrize("proto", [1, 17, 6, 132])
     @pytest.mark.parametrize("size", [0, 1, 5, 7, 8, 17])
     def test_what_cannot_be_completed_stays(self, router: Router, proto: int, size: int) -> None:
