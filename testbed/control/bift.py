@@ -65,7 +65,7 @@ class Bifts:
         self.domain = domain
         self._nexthops = nexthops
         self._ids: dict[IPv4Address, int] = {}
-        self._labels: dict[IPv4Address, int] = {}
+        self._neighbours: dict[IPv4Address, int] = {}
         self._hops: dict[IPv4Address, tuple[Hop, ...]] = {}
         self._masks: dict[tuple[int, int, int], int] = {}  # (SI, way, index) -> F-BM
         self._dirty: set[tuple[int, int, int]] = set()
@@ -105,19 +105,32 @@ class Bifts:
         if bfr_id:
             self._place(prefix, bfr_id)
 
-    def set_label(self, via: IPv4Address, label: int | None) -> None:
-        """The label base that the neighbour with this address wants BIER packets with (MPLS only)."""
-        if self._labels.get(via) == label:
+    def set_neighbour(self, via: IPv4Address, first_bift_id: int | None) -> None:
+        """What the neighbour with this address calls its BIFT of SI 0: its label base with MPLS, else what the whole
+        domain calls it. None: the neighbour is no BFR, and gets no packets (RFC 8279 section 6.9's tunnels around such
+        routers are not built)."""
+        if self._neighbours.get(via) == first_bift_id:
             return
-        if label is None:
-            del self._labels[via]
+        if first_bift_id is None:
+            del self._neighbours[via]
         else:
-            self._labels[via] = label
+            self._neighbours[via] = first_bift_id
         indices = {index for index, hop in self._nexthops.known() if hop.via == via}
         for key in self._masks:
             if key[2] in indices:
                 self._dirty.add(key)
                 self._told.pop(key, None)
+
+    @property
+    def sets(self) -> frozenset[int]:
+        """The set identifiers that the forwarder has a BIFT for, as of the last `changes()`."""
+        return frozenset(self._bifts)
+
+    def forget(self) -> None:
+        """The forwarder has lost its tables: the next `changes()` are all there is."""
+        self._told.clear()
+        self._bifts.clear()
+        self._dirty = set(self._masks)
 
     @property
     def entries(self) -> int:
@@ -182,10 +195,10 @@ class Bifts:
             return f"del {head}"
         if index == LOCAL:
             return f"{head} fbm {mask:x} local"
-        label = self._labels.get(self._nexthops.hop(index).via) if index != DROP else None
-        if index == DROP or (label is None and self.domain.encapsulation is Encapsulation.MPLS):
-            return f"{head} fbm {mask:x} drop"  # a neighbour that gave no label is no BFR
-        return f"{head} fbm {mask:x} nexthop {index}" + (f" as {label + si}" if label is not None else "")
+        first = self._neighbours.get(self._nexthops.hop(index).via) if index != DROP else None
+        if first is None:
+            return f"{head} fbm {mask:x} drop"
+        return f"{head} fbm {mask:x} nexthop {index}" + (f" as {first + si}" if first + si != self._id(si) else "")
 
 
 class NextHops:
@@ -206,6 +219,9 @@ class NextHops:
 
     def known(self) -> Iterable[tuple[int, Hop]]:
         return self._hops.items()
+
+    def forget(self) -> None:
+        self._told = 0
 
     def changes(self) -> list[str]:
         """Lines for the next hops that were numbered since the last call."""

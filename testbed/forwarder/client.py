@@ -43,6 +43,11 @@ class Forwarder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
+    @property
+    def connection(self) -> socket.socket | None:
+        """The present conversation, to be watched: between commands it is readable only when the forwarder hung up."""
+        return self._socket
+
     def close(self) -> None:
         """Hang up; the forwarder keeps its tables."""
         with self._lock:

@@ -110,7 +110,12 @@ class _One:
         timers = profile(job.scenario.timers)
         configs = {
             node.name: render(
-                job.plan, node.name, scheme_features=scheme.features, timers=timers, frr_version=job.frr_version
+                job.plan,
+                node.name,
+                scheme_features=scheme.features,
+                timers=timers,
+                frr_version=job.frr_version,
+                ospf_api=scheme.ospf_api,
             )
             for node in job.plan.routers
         }
@@ -121,6 +126,7 @@ class _One:
         lab.wait_for_igp()
         self._phase(f"waiting for {scheme.name}")
         start = time.monotonic()
+        scheme.start(lab)
         scheme.wait_ready(lab)
         self.bringup = {**lab.timings, "scheme_s": time.monotonic() - start}
         return lab
@@ -129,6 +135,7 @@ class _One:
         for number, cargo in enumerate(self.job.cargo, start=1):
             flow = scheme.flow(number)
             hosts = destinations(self.job.plan, cargo.sync)
+            scheme.prepare(lab, flow, self.job.plan.repository, hosts)
             self.streams.append(Stream(cargo.sync.name, flow, self.job.plan.repository, hosts))
             delivery = make_delivery(self.job, cargo, hosts, flow)
             self.requested = delivery.rate
@@ -210,6 +217,8 @@ class _One:
         self.grown = self.instruments.counted()
         kernel = counters.multicast_state(lab.plan, lab.pid_of)
         daemons = scheme.state(lab)
+        for event in scheme.events(lab):
+            self.instruments.record(event.t, event.kind, event.router, event.detail)
         self.state = {name: {**kernel.get(name, {}), **daemons.get(name, {})} for name in kernel}
         self.control = _growth(self.control_before, scheme.control(lab))
         keep_trees(lab, self.folder)

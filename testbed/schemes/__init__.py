@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from testbed.schemes.base import Flow, Scheme
+from testbed.schemes.base import Flow, Scheme, SchemeEvent
+from testbed.schemes.bier import Bier
 from testbed.schemes.pim import PimSm, PimSsm
 from testbed.spec.scenario import SchemeChoice
 
-_ALL: tuple[type[Scheme], ...] = (PimSsm, PimSm)
+_ALL: tuple[type[Scheme], ...] = (PimSsm, PimSm, Bier)
 SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType({scheme.name: scheme for scheme in _ALL})
 
 
@@ -18,4 +19,4 @@ def make_scheme(choice: SchemeChoice) -> Scheme:
     return SCHEMES[choice.name](dict(choice.options))
 
 
-__all__ = ["SCHEMES", "Flow", "Scheme", "make_scheme"]
+__all__ = ["SCHEMES", "Flow", "Scheme", "SchemeEvent", "make_scheme"]

@@ -5,8 +5,9 @@ A scheme is one file in this folder with a class that does what `Scheme` says, l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from testbed.lab.lab import Lab
 from testbed.plan.frr import PimFeatures
@@ -22,6 +23,16 @@ class Flow:
     ssm: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SchemeEvent:
+    """Something that a scheme's own control plane did at a router. `t` is CLOCK_MONOTONIC."""
+
+    t: float
+    kind: str
+    router: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
 class Scheme(Protocol):
     """One way for packets to reach the sites. Made from its options; raises RequestError for one it does not know."""
 
@@ -29,13 +40,28 @@ class Scheme(Protocol):
     features: PimFeatures | None
     """What it wants of FRR's multicast daemons."""
 
+    ospf_api: bool
+    """Whether it speaks to ospfd's OSPF API."""
+
     def __init__(self, options: dict[str, OptionValue]) -> None: ...
 
     def flow(self, number: int) -> Flow:
         """The addresses of sync number `number`."""
 
+    def start(self, lab: Lab) -> None:
+        """Start what runs beside FRR in the routers; the IGP stands. Raises LabError, MachineError."""
+
     def wait_ready(self, lab: Lab) -> None:
         """Return once the control plane stands (neighbours up, RP known). Raises NotConverged."""
+
+    def prepare(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> None:
+        """Make a flow from the host `source` reach these hosts, as far as they do not see to that by joining.
+
+        Raises LabError.
+        """
+
+    def events(self, lab: Lab) -> Iterable[SchemeEvent]:
+        """What its own control plane did until now, in no order."""
 
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         """Forwarding and protocol state entries, by router."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from testbed.errors import Problem, RequestError
@@ -12,7 +12,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.plan.frr import PimFeatures
-from testbed.schemes.base import Flow
+from testbed.schemes.base import Flow, SchemeEvent
 from testbed.spec.scenario import OptionValue
 
 DEADLINE = 60.0
@@ -23,12 +23,22 @@ class _Pim:
 
     name: str
     features: PimFeatures | None
+    ospf_api = False
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         if options:
             raise RequestError(
                 [Problem(f"scheme {self.name} has no option {key!r}", hint="it has none at all") for key in options]
             )
+
+    def start(self, lab: Lab) -> None:
+        """pimd is one of FRR's daemons, and was started with them."""
+
+    def prepare(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> None:
+        """Receivers join, and that is all."""
+
+    def events(self, lab: Lab) -> Iterable[SchemeEvent]:
+        return ()
 
     def wait_ready(self, lab: Lab) -> None:
         """Every PIM neighbour on every core link (a Join goes only to a known neighbour, RFC 7761 4.5.5)."""

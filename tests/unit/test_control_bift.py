@@ -23,6 +23,9 @@ def at_b(**domain: object) -> Bifts:
     """Router B of RFC 8279 figure 1: D=1, F=2, E=3, A=4; B has no BFR-id."""
     values = {"sd": 0, "bsl": 64, "encapsulation": Encapsulation.NON_MPLS, "first_bift_id": 100} | domain
     bifts = Bifts(Domain(**values), NextHops())  # type: ignore[arg-type]
+    if bifts.domain.encapsulation is Encapsulation.NON_MPLS:
+        for hop in (A, C, E):
+            bifts.set_neighbour(hop.via, 100)
     for bfr_id, hop in {1: C, 2: C, 3: E, 4: A}.items():
         bifts.set_bfr(loopback(bfr_id), bfr_id)
         bifts.set_route(loopback(bfr_id), [hop])
@@ -75,9 +78,9 @@ def test_no_route_is_a_null_next_hop_and_no_bfr_is_nothing() -> None:
 def test_mpls_labels_are_the_neighbours() -> None:
     bifts = at_b(encapsulation=Encapsulation.MPLS)
     assert all(" drop" in line for line in bifts.changes() if line.startswith("path"))
-    bifts.set_label(C.via, 5000)
+    bifts.set_neighbour(C.via, 5000)
     assert [line.split(" as ")[1] for line in bifts.changes()] == ["5000"]
-    bifts.set_label(C.via, None)
+    bifts.set_neighbour(C.via, None)
     assert [line.endswith("drop") for line in bifts.changes()] == [True]
 
 

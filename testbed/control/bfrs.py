@@ -1,0 +1,127 @@
+"""Which routers are BFRs, as the link state database has it: RFC 8444's advertisements, judged and remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from testbed.control.bier_config import OPAQUE_TYPE
+from testbed.control.lsdb import Change
+from testbed.packet.error import PacketError
+from testbed.packet.ospf_bier import BierSubTlv, ExtendedPrefix, MplsEncapsulation, decode_prefixes, encode_prefixes
+from testbed.packet.ospf_bier_accept import Ignored, SubDomain, accept
+from testbed.packet.ospf_lsa import LinkType, Lsa, LsaKey, LsaType, RouterLsa
+
+
+@dataclass(frozen=True, slots=True)
+class Bfr:
+    """A BFR of the sub-domain. `first_bift_id`: what it calls the BIFT of SI 0 (its label base with MPLS)."""
+
+    router: IPv4Address
+    prefix: IPv4Address
+    bfr_id: int
+    first_bift_id: int
+
+
+def advertisement(
+    prefix: IPv4Address, sd: int, bfr_id: int, label: int | None = None, bsl: int = 256, max_si: int = 0
+) -> bytes:
+    """The body of this router's opaque LSA: its BFR-prefix with a BIER Sub-TLV, and its labels if there are any.
+
+    Without MPLS nothing is said of encapsulation: the extension for that is a draft without code points.
+    """
+    encapsulations = (MplsEncapsulation(label, bsl, max_si),) if label is not None else ()
+    bier = BierSubTlv(sd, bfr_id, encapsulations=encapsulations)
+    return encode_prefixes([ExtendedPrefix(IPv4Network(prefix), (bier,))])
+
+
+class Bfrs:
+    """What is advertised in one sub-domain.
+
+    An advertisement that goes without a farewell (one with BFR-id 0) is remembered for `hold` seconds: ospfd flushes it
+    when the agent dies, and the router goes on forwarding. Whoever is really gone has no route any more.
+    """
+
+    def __init__(self, sd: int, bsl: int, hold: float, common_bift_id: int | None) -> None:
+        """`common_bift_id`: what the whole domain calls the BIFT of SI 0, None with MPLS."""
+        self._sd, self._bsl, self._hold, self._common = sd, bsl, hold, common_bift_id
+        self._bodies: dict[LsaKey, tuple[ExtendedPrefix, ...]] = {}
+        self._doomed: dict[LsaKey, float] = {}
+        self._interfaces: dict[IPv4Address, frozenset[IPv4Address]] = {}
+        self._stubs: dict[IPv4Address, tuple[IPv4Network, ...]] = {}
+        self.ignored: tuple[Ignored, ...] = ()
+
+    def update(self, t: float, change: Change, lsa: Lsa) -> bool:
+        """Take an LSA over; whether it may matter. `t`: CLOCK_MONOTONIC."""
+        if change is Change.REFRESHED:
+            return False
+        if lsa.type == LsaType.ROUTER:
+            return self._router(change, lsa)
+        if lsa.type != LsaType.OPAQUE_AREA or lsa.opaque_type != OPAQUE_TYPE:
+            return False
+        if change is Change.DELETED:
+            if any(bier.bfr_id for prefix in self._bodies.get(lsa.key, ()) for bier in prefix.bier):
+                self._doomed[lsa.key] = t + self._hold
+                return False
+            return self._bodies.pop(lsa.key, None) is not None
+        self._doomed.pop(lsa.key, None)
+        try:
+            self._bodies[lsa.key] = decode_prefixes(lsa.body)
+        except PacketError:
+            self._bodies.pop(lsa.key, None)
+        return True
+
+    def expire(self, t: float) -> bool:
+        """Forget those whose time is over; whether there were any."""
+        over = [key for key, end in self._doomed.items() if end <= t]
+        for key in over:
+            del self._doomed[key]
+            self._bodies.pop(key, None)
+        return bool(over)
+
+    def next_expiry(self) -> float | None:
+        return min(self._doomed.values(), default=None)
+
+    def accepted(self) -> list[Bfr]:
+        """Every BFR of the sub-domain that RFC 8444's rules leave, this router included."""
+        advertised: dict[IPv4Address, list[ExtendedPrefix]] = {}
+        for key in sorted(self._bodies):
+            advertised.setdefault(key.advertising_router, []).extend(self._bodies[key])
+        verdict = accept(advertised, {self._sd: SubDomain()})
+        self.ignored = verdict.ignored
+        found = []
+        for one in verdict.accepted:
+            first = self._common
+            if first is None:
+                first = next((e.label for e in one.bier.encapsulations if e.bsl == self._bsl), None)
+            if one.bier.sub_domain == self._sd and first is not None:
+                found.append(Bfr(one.router, one.prefix.network_address, one.bier.bfr_id, first))
+        return found
+
+    def neighbours(self, bfrs: Iterable[Bfr]) -> Mapping[IPv4Address, int]:
+        """Interface address -> what its router calls the BIFT of SI 0, for every BFR's interface."""
+        return {via: bfr.first_bift_id for bfr in bfrs for via in self._interfaces.get(bfr.router, ())}
+
+    def router_of(self, address: IPv4Address) -> IPv4Address | None:
+        """The router whose stub network an address is in: a source's first hop."""
+        return next((r for r, networks in self._stubs.items() if any(address in n for n in networks)), None)
+
+    def _router(self, change: Change, lsa: Lsa) -> bool:
+        router = lsa.key.advertising_router
+        if change is Change.DELETED:
+            self._stubs.pop(router, None)
+            return self._interfaces.pop(router, None) is not None
+        try:
+            links = RouterLsa.decode(lsa.body).links
+        except PacketError:
+            return False
+        addresses = frozenset(link.data for link in links if link.type in (LinkType.POINT_TO_POINT, LinkType.TRANSIT))
+        self._stubs[router] = tuple(
+            IPv4Network((link.id, str(link.data)))
+            for link in links
+            if link.type == LinkType.STUB and link.data != IPv4Address("255.255.255.255")
+        )
+        changed = self._interfaces.get(router) != addresses
+        self._interfaces[router] = addresses
+        return changed

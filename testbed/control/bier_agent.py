@@ -1,0 +1,276 @@
+"""The BIER agent of one router: from OSPF's link state database and the kernel's routes to the forwarder's BIFTs.
+
+    python -m testbed.control.bier_agent CONFIG.json
+
+It advertises the router's BFR-id through ospfd (RFC 8444's TLVs in a private-use opaque LSA), learns everybody else's
+the same way, takes next hops from the kernel, and reprograms the forwarder when either changes. Nothing else tells it
+of failures: BIER converges with the IGP because it hangs on the IGP. Flows come by command (RFC 8279 section 4.3), or
+from what the hosts join. It runs in the router's namespaces, and ends with SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from testbed.control.bfrs import Bfrs, advertisement
+from testbed.control.bier_config import COMMANDS, OPAQUE_TYPE, BierConfig
+from testbed.control.bier_flows import BierFlows
+from testbed.control.bift import Bifts, Domain, NextHops
+from testbed.control.commands import Answer, CommandServer
+from testbed.control.joins import Joins
+from testbed.control.membership import Membership
+from testbed.control.ospf_api import Lost, LsaEvent, OspfApi, OspfApiError
+from testbed.control.routes import Routes
+from testbed.errors import ForwarderError
+from testbed.forwarder.client import Forwarder
+from testbed.forwarder.tables import Tables
+from testbed.packet import Encapsulation
+
+RETRY = 0.2  # seconds between attempts to reach an ospfd or a forwarder that is not there
+
+
+class Agent:
+    """Everything that one router's agent knows, and the loop that keeps it true."""
+
+    def __init__(self, config: BierConfig) -> None:
+        self.config = config
+        mpls = config.encapsulation == "mpls"
+        encapsulation = Encapsulation.MPLS if mpls else Encapsulation.NON_MPLS
+        domain = Domain(
+            config.sd, config.bsl, encapsulation, config.first_bift_id, config.bfr_id, 2, config.mtu, config.ways
+        )
+        self.nexthops = NextHops()
+        self.bifts = Bifts(domain, self.nexthops)
+        self.bfrs = Bfrs(config.sd, config.bsl, config.hold, None if mpls else config.first_bift_id)
+        self.routes = Routes()
+        self.membership = Membership(list(config.lans))
+        self.flows = BierFlows(config)
+        self.joins = Joins(config.bfr_id, self.bfrs.router_of)
+        self.api = OspfApi()
+        self.forwarder = Forwarder(Path(config.forwarder))
+        self.programmed = False
+        self.stopping = False
+        self._selector = selectors.DefaultSelector()
+        self._watched: tuple[int, ...] = ()
+        self._conversation: socket.socket | None = None
+        self._events = open(config.events, "a", buffering=1)  # noqa: SIM115  (as long as the agent)
+        self._known: dict[IPv4Address, int] = {}
+        self._near: dict[IPv4Address, int] = {}
+        self._since: float | None = None  # when the oldest change came that the forwarder does not know yet
+
+    def run(self) -> None:
+        """Serve until SIGTERM; then say farewell, so that nobody waits for this router."""
+        wake, signalled = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # a signal ends the waiting, whenever it comes
+        signal.set_wakeup_fd(signalled)
+        self._selector.register(wake, selectors.EVENT_READ, lambda: None)
+        self._selector.register(self.routes, selectors.EVENT_READ, self._routes_changed)
+        self._selector.register(self.membership, selectors.EVENT_READ, self._members_changed)
+        CommandServer(self._selector, (self.config.loopback, COMMANDS), self._command)
+        self.api.register(OPAQUE_TYPE)
+        self.api.originate(OPAQUE_TYPE, self.config.sd, self._advertisement(self.config.bfr_id))
+        self._adopt()
+        for network, hops in self.routes.current().items():
+            if network.prefixlen == 32:
+                self.bifts.set_route(network.network_address, hops)
+        while not self.stopping:
+            self._connect()
+            if self.api.connected or self.programmed:
+                self._program()
+                self._watch_forwarder()
+            for key, _ in self._selector.select(self._timeout()):
+                callback: Callable[[], None] = key.data
+                callback()
+            if self.bfrs.expire(time.monotonic()):
+                self._bfrs_changed()
+        self._farewell()
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+
+    # -- what is heard -----------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        """Be connected to ospfd, if it is there; watch what is to be watched."""
+        if not self.api.connected:
+            try:
+                self.api.connect()
+                self._report("ospf-connected", {})
+                self._lsas_changed()
+            except OspfApiError:
+                pass
+        if self.api.filenos() != self._watched:
+            for fd in self._watched:
+                self._selector.unregister(fd)
+            self._watched = self.api.filenos()
+            for fd in self._watched:
+                self._selector.register(fd, selectors.EVENT_READ, self._lsas_changed)
+
+    def _lsas_changed(self) -> None:
+        matters = False
+        for event in self.api.process():
+            if isinstance(event, LsaEvent):
+                if self.bfrs.update(event.t, event.change, event.lsa):
+                    matters = True
+                    self._note(event.t)
+            elif isinstance(event, Lost):
+                self._report("ospf-lost", {"why": event.why})
+        if matters:
+            self._bfrs_changed()
+
+    def _bfrs_changed(self) -> None:
+        bfrs = self.bfrs.accepted()
+        known = {bfr.prefix: bfr.bfr_id for bfr in bfrs if bfr.prefix != self.config.prefix}
+        near = dict(self.bfrs.neighbours(bfrs))
+        for prefix in self._known.keys() - known.keys():
+            self.bifts.set_bfr(prefix, 0)
+        for prefix in sorted(known, key=lambda each: known[each] != 0):  # ids are given up before they are taken
+            self.bifts.set_bfr(prefix, known[prefix])
+        for via in self._near.keys() - near.keys():
+            self.bifts.set_neighbour(via, None)
+        for via, first in near.items():
+            self.bifts.set_neighbour(via, first)
+        if known != self._known:
+            ignored = [str(each) for each in self.bfrs.ignored]
+            self._report("bfrs", {"bfers": sum(1 for bfr_id in known.values() if bfr_id), "ignored": ignored})
+        self._known, self._near = known, near
+
+    def _routes_changed(self) -> None:
+        t = time.monotonic()
+        for route in self.routes.changed():
+            if route.network.prefixlen == 32:
+                self.bifts.set_route(route.network.network_address, route.hops)
+                self._note(t)
+
+    def _members_changed(self) -> None:
+        if self.membership.changed():
+            self.flows.set_members(self.membership.members)
+            self._note(time.monotonic())
+            if self.config.signalling == "igmp":
+                self.joins.want({(m.source, m.group) for m in self.membership.members})
+
+    def _command(self, command: Answer) -> Answer:
+        """See docs/bier.md: flow, join, leave, state."""
+        what = command["op"]
+        if what == "flow":
+            source = IPv4Address(command["source"]) if command.get("source") else None
+            bfers = frozenset(int(bfr_id) for bfr_id in command["bfers"])
+            self.flows.set_flow(source, IPv4Address(command["group"]), bfers)
+        elif what in ("join", "leave"):
+            source = IPv4Address(command["source"]) if command.get("source") else None
+            self.flows.change(source, IPv4Address(command["group"]), int(command["bfr_id"]), joins=what == "join")
+        elif what == "state":
+            return {
+                "connected": self.api.connected,
+                "programmed": self.programmed,
+                "bfers": sum(1 for bfr_id in self._known.values() if bfr_id),
+                "entries": self.bifts.entries,
+                "flows": self.flows.count,
+                "members": len(self.membership.members),
+            }
+        else:
+            raise ValueError(f"unknown op {what!r}: flow, join, leave, state")
+        self._note(time.monotonic())
+        self._program()
+        return {"ok": True, "t": time.monotonic(), "programmed": self.programmed}
+
+    # -- what follows ------------------------------------------------------------------------------------------------
+
+    def _program(self) -> None:
+        """Bring the forwarder up to date, in one transaction."""
+        try:
+            if not self.programmed:
+                self.bifts.forget()
+                self.nexthops.forget()
+                self.flows.forget()
+                self.forwarder.replace(Tables.parse("\n".join(self._static() + self._changes())))
+                self.programmed = True
+                self._report("bift", {"lines": -1, "since": self._since})
+            elif lines := self._changes():
+                self.forwarder.update(lines)
+                self._report("bift", {"lines": len(lines), "since": self._since})
+            self._since = None
+        except ForwarderError as error:
+            if self.programmed or not str(error).endswith(("directory", "refused")):
+                self._report("forwarder-error", {"why": str(error)})
+            self.programmed = False
+
+    def _watch_forwarder(self) -> None:
+        """A forwarder that ends is noticed by its hanging up, not by the next change."""
+        connection = self.forwarder.connection if self.programmed else None
+        if connection is self._conversation:
+            return
+        if self._conversation is not None:
+            self._selector.unregister(self._conversation)
+        self._conversation = connection
+        if connection is not None:
+            self._selector.register(connection, selectors.EVENT_READ, self._forwarder_gone)
+
+    def _forwarder_gone(self) -> None:
+        self._report("forwarder-gone", {})
+        self.programmed = False
+        self._watch_forwarder()
+        self.forwarder.close()
+
+    def _changes(self) -> list[str]:
+        bifts = self.bifts.changes()
+        return [*self.nexthops.changes(), *bifts, *self.flows.changes(self.bifts.sets)]
+
+    def _static(self) -> list[str]:
+        lines = [f"port {name} transport" for name in self.config.transport]
+        return lines + [f"port {name} context 1" for name in self.config.lans]
+
+    def _adopt(self) -> None:
+        """A predecessor's flows, from a forwarder that went on without him."""
+        try:
+            self.flows.adopt(self.forwarder.tables())
+        except ForwarderError:
+            return
+        self._note(time.monotonic())
+
+    def _advertisement(self, bfr_id: int) -> bytes:
+        label = self.config.first_bift_id if self.config.encapsulation == "mpls" else None
+        config = self.config
+        return advertisement(config.prefix, config.sd, bfr_id, label, config.bsl, config.max_si)
+
+    def _farewell(self) -> None:
+        try:
+            if self.api.connected:
+                self.api.originate(OPAQUE_TYPE, self.config.sd, self._advertisement(0))
+                self.api.withdraw(OPAQUE_TYPE, self.config.sd)
+        except OspfApiError as error:
+            self._report("farewell-failed", {"why": str(error)})
+
+    def _timeout(self) -> float | None:
+        """How long to wait for something to happen: for ever, but for what is to be tried again."""
+        waits = [RETRY] if not self.api.connected or not self.programmed else []
+        if (expiry := self.bfrs.next_expiry()) is not None:
+            waits.append(max(0.0, expiry - time.monotonic()))
+        return min(waits, default=None)
+
+    def _note(self, t: float) -> None:
+        if self._since is None:
+            self._since = t
+
+    def _report(self, kind: str, detail: dict[str, Any]) -> None:
+        self._events.write(json.dumps({"t": time.monotonic(), "kind": kind, "detail": detail}) + "\n")
+
+
+def main() -> None:
+    agent = Agent(BierConfig.read(Path(sys.argv[1])))
+    signal.signal(signal.SIGTERM, agent.stop)
+    agent.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""A router's flows: at a BFIR which BFERs a packet is for, at a BFER which of its hosts."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from testbed.control.bier_config import OVERLAY_IN, OVERLAY_OUT, BierConfig
+from testbed.control.bift import Bfer
+from testbed.control.membership import Member
+from testbed.forwarder.rows import BierAction, Flow, PortAction
+from testbed.forwarder.tables import Tables
+
+Key = tuple[IPv4Address | None, IPv4Address]  # source (None: any), group
+
+
+class BierFlows:
+    """Lines of the forwarder's language for both, only those that changed. Pure."""
+
+    def __init__(self, config: BierConfig) -> None:
+        self._config = config
+        self._bfers: dict[Key, frozenset[int]] = {}
+        self._ports: dict[Key, frozenset[str]] = {}
+        self._told: dict[tuple[int, Key], str] = {}
+
+    @property
+    def count(self) -> int:
+        """Flows for which this router is a BFIR."""
+        return len(self._bfers)
+
+    def set_flow(self, source: IPv4Address | None, group: IPv4Address, bfers: frozenset[int]) -> None:
+        """All BFERs of a flow; none: the flow is over. Raises ValueError."""
+        if not group.is_multicast:
+            raise ValueError(f"{group} is no multicast group")
+        if bad := sorted(bfr_id for bfr_id in bfers if not 1 <= bfr_id <= 65535):
+            raise ValueError(f"no BFR-id: {bad[0]}")
+        if bfers:
+            self._bfers[source, group] = bfers
+        else:
+            self._bfers.pop((source, group), None)
+
+    def change(self, source: IPv4Address | None, group: IPv4Address, bfr_id: int, *, joins: bool) -> None:
+        """One BFER joins a flow, or leaves it. Raises ValueError."""
+        present = self._bfers.get((source, group), frozenset())
+        self.set_flow(source, group, present | {bfr_id} if joins else present - {bfr_id})
+
+    def set_members(self, members: set[Member]) -> None:
+        """What this router's own hosts want."""
+        ports: dict[Key, set[str]] = {}
+        for member in members:
+            ports.setdefault((member.source, member.group), set()).add(member.port)
+        self._ports = {key: frozenset(names) for key, names in ports.items()}
+
+    def adopt(self, tables: Tables) -> None:
+        """Go on with the flows that a forwarder has."""
+        for flow in tables.all(Flow):
+            if flow.group is None or flow.group.version != 4:
+                continue
+            source = flow.source if isinstance(flow.source, IPv4Address) else None
+            key = (source, IPv4Address(flow.group))
+            if flow.context == OVERLAY_IN:
+                bfers: set[int] = set()
+                for action in flow.actions:
+                    if isinstance(action, BierAction):
+                        si = action.bift - self._config.first_bift_id
+                        bfers |= {si * self._config.bsl + bit for bit in action.bits}
+                if bfers:
+                    self._bfers[key] = frozenset(bfers)
+            elif flow.context == OVERLAY_OUT:
+                self._ports[key] = frozenset(a.port for a in flow.actions if isinstance(a, PortAction))
+
+    def forget(self) -> None:
+        """The forwarder has lost its tables."""
+        self._told.clear()
+
+    def changes(self, sets: frozenset[int]) -> list[str]:
+        """The lines to be sent. `sets`: the set identifiers that the forwarder has a BIFT for."""
+        wanted = {(OVERLAY_OUT, key): self._line(OVERLAY_OUT, key, self._local(key)) for key in self._ports}
+        for key, bfers in self._bfers.items():
+            actions = self._bier(bfers, sets) + self._local(key)
+            wanted[OVERLAY_IN, key] = self._line(OVERLAY_IN, key, actions)
+        lines = [line for place, line in wanted.items() if self._told.get(place) != line]
+        lines += [f"del {self._line(*place, '')}" for place in self._told.keys() - wanted.keys()]
+        self._told = wanted
+        return lines
+
+    def _line(self, context: int, key: Key, actions: str) -> str:
+        source, group = key
+        return f"flow {context} {source or '*'} {group}{actions}"
+
+    def _local(self, key: Key) -> str:
+        return "".join(f" port {port}" for port in sorted(self._ports.get(key, ())))
+
+    def _bier(self, bfers: frozenset[int], sets: frozenset[int]) -> str:
+        """One packet a set identifier (RFC 8279 section 3). A set without a BIFT has no BFER that anybody knows."""
+        masks: dict[int, int] = {}
+        for bfr_id in bfers:
+            bfer = Bfer.of(bfr_id, self._config.bsl)
+            masks[bfer.si] = masks.get(bfer.si, 0) | 1 << bfer.bit
+        encap = self._config.encapsulation
+        first = self._config.first_bift_id
+        return "".join(f" bier {encap} {first + si} {masks[si]:x}" for si in sorted(masks) if si in sets)
