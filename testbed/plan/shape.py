@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import math
 
+from testbed.errors import Problem, RequestError
 from testbed.plan.types import Shape
 from testbed.spec.topology import Link, LinkDefaults
+from testbed.units import format_rate, format_size
 
 # A frame is its MTU and an Ethernet header; TBF counts both.
 ETHERNET_HEADER = 14
@@ -31,7 +33,8 @@ LARGEST_BUFFER = 64 * 1024 + 4 * 1024
 TIMER_SLACK = 0.004
 # How long a sender may catch up for after it was not scheduled, in s.
 SENDER_SLACK = 0.030
-# What TBF's limit can hold: netlink carries it in 32 bits.
+# What a TBF can be told: netlink carries bytes a second, and the queue's bytes, in 32 bits.
+LARGEST_RATE = 8 * (2**32 - 1)
 LARGEST_QUEUE = 2**32 - 1
 # Frames that fit into any queue, so that slow links take a burst of routing packets and a sender's batch.
 LEAST_FRAMES = 64
@@ -73,7 +76,10 @@ def netem_limit(shape: Shape) -> int:
 
 
 def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
-    """The shape of each direction of a link. An unshaped link has neither queue nor bucket: both are 0."""
+    """The shape of each direction of a link. An unshaped link has neither queue nor bucket: both are 0.
+
+    Raises RequestError for a rate or a queue that no TBF can be told.
+    """
     rate = defaults.rate if link.rate is None else link.rate
     delay = defaults.delay if link.delay is None else link.delay
     jitter = defaults.jitter if link.jitter is None else link.jitter
@@ -82,6 +88,10 @@ def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
     if rate is None:
         return Shape(None, delay, jitter, loss, queue=asked_queue or 0, burst=0)
     queue = queue_for(rate, delay, mtu) if asked_queue is None else asked_queue
+    if rate > LARGEST_RATE or queue > LARGEST_QUEUE:
+        what = f"a rate of {format_rate(rate)} with a queue of {format_size(queue)} is more than a TBF can be told"
+        most = f"{format_rate(LARGEST_RATE)} and {format_size(LARGEST_QUEUE)} at most"
+        raise RequestError([Problem(what, where=f"link {link.name or f'{link.a}-{link.b}'}", hint=most)])
     return Shape(rate, delay, jitter, loss, queue, burst_for(rate, mtu))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.errors import RequestError
 from testbed.plan import shape
 from testbed.plan.types import Shape
 from testbed.spec.limits import MAX_RATE, MIN_RATE
@@ -55,3 +57,9 @@ def test_a_link_overrides_its_defaults_even_with_zero() -> None:
 
 def test_an_unshaped_link_has_no_bucket() -> None:
     assert shape.shape_of(Link(a="x", b="y"), LinkDefaults(), 9000) == shape.LAN
+
+
+def test_what_netlink_cannot_carry_is_refused() -> None:
+    for asked in ({"rate": 40 * 10**9}, {"rate": 10**9, "queue": 2**32}):
+        with pytest.raises(RequestError, match=r"link x-y: .* more than a TBF can be told"):
+            shape.shape_of(Link.model_validate({"a": "x", "b": "y", **asked}), LinkDefaults(), 9000)
