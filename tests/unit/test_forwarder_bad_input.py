@@ -469,9 +469,8 @@ class TestLines:
     def test_duplicates_in_a_replace(self, router: Router) -> None:
         """Each row once, the first line is as good as the second."""
         for row in EVERYTHING:
-            if not row.startswith("node"):
-                mistakes = router.change("replace", [*EVERYTHING, row])
-                assert [each for each in mistakes if "this row was given before" in each], row
+            mistakes = router.change("replace", [*EVERYTHING, row])
+            assert [each for each in mistakes if "this row was given before" in each], row
         mistakes = router.change("replace", [*EVERYTHING, "port p1 context 7"])
         assert any("this row was given before" in each for each in mistakes)
 
@@ -480,7 +479,16 @@ class TestLines:
         line = "# " + "x" * 65_000
         assert router.change("update", [line] * 240) == []
         assert router.change("update", ["bogus", *[line] * 260]) == ["error the transaction is longer than 16 MiB"]
-        assert router.change("update", ["node ttl 64"]) == []
+        assert router.change("update", []) == []
+
+    def test_a_row_says_all_of_itself(self, sim: Sim, router: Router) -> None:
+        """What a row that is given again does not mention is not kept from the old one."""
+        other = Router(sim, "again").load("node ttl 9 source 2001:db8::1 fib 1", *ports(2), "segment 1 head mtu 9")
+        assert other.change("update", ["node ttl 7", "port p1 context 3", "segment 1 leaf"]) == []
+        assert other.tables()[:2] == ["node ttl 7", "port p1 context 3"]
+        assert other.tables()[-1] == "segment 1 leaf"
+        assert other.change("update", ["node"]) == []
+        assert other.tables()[0] == "node ttl 64"
 
     def test_lines_without_a_transaction(self, router: Router) -> None:
         sim = router.sim
