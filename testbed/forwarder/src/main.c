@@ -165,6 +165,7 @@ static int start(struct shell *s, const char *control)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN); /* who reads the log may go */
 	allow_many_files();
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->signals = signalfd(-1, &signals, SFD_CLOEXEC);
