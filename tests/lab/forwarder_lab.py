@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import mmap
 import socket
 import struct
 import subprocess
@@ -35,7 +36,8 @@ IP_ETHERTYPE = {4: Ethertype.IPV4, 6: Ethertype.IPV6}
 NOT_FORWARDED = range(130, 144)  # ICMPv6: multicast listeners, neighbours and routers of a link
 
 # Of Linux, and not in Python's socket.
-ETH_P_ALL, SO_RCVBUFFORCE, IP_MULTICAST_ALL, IPV6_MULTICAST_ALL = 0x0003, 33, 49, 29
+ETH_P_ALL, SOL_PACKET, PACKET_RX_RING, PACKET_VERSION = 0x0003, 263, 5, 10
+SO_RCVBUFFORCE, IP_MULTICAST_ALL, IPV6_MULTICAST_ALL = 33, 49, 29
 
 # RFC 9524 appendix A, figure 1; hosts at the root and at the leaves.
 RFC_9524 = ("R1-R2", "R2-R3", "R2-R4", "R2-R5", "R3-R6", "R4-R7", "R5-R7", "R6-R7")
@@ -205,10 +207,10 @@ class Network:
 
 
 @contextlib.contextmanager
-def network(*links: str, nodes: Sequence[str] = ()) -> Iterator[Network]:
-    """Links are written "A-B"; `nodes` are those without any. Addresses are for the test to give."""
+def network(*links: str) -> Iterator[Network]:
+    """Links are written "A-B". Addresses are for the test to give."""
     pairs = [(a, b) for a, b in (link.split("-") for link in links)]
-    names = sorted({name for pair in pairs for name in pair} | set(nodes))
+    names = sorted({name for pair in pairs for name in pair})
     quiet = [  # no duplicate address detection to wait for; sources from anywhere
         f"echo {value} > /proc/sys/net/{key}"
         for scope in ("all", "default")
@@ -232,34 +234,62 @@ class Tap:
     """Every frame that leaves one of the nodes, by whatever interface, but for what links say to themselves."""
 
     def __init__(self, lab: Network, *nodes: str) -> None:
-        self._sockets = {node: lab.inside(node, _packet_socket) for node in nodes}
+        self._rings = {node: lab.inside(node, _Ring) for node in nodes}
 
     def __enter__(self) -> Tap:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for each in self._sockets.values():
-            each.close()
+        for ring in self._rings.values():
+            ring.close()
 
     def take(self) -> Frames:
-        """What has left since the last time: node, interface and frame, sorted by node, then in the order it left."""
-        found = []
-        for node, each in self._sockets.items():
-            while True:
-                try:
-                    frame, (interface, _, kind, *_) = each.recvfrom(1 << 16)
-                except BlockingIOError:
-                    break
-                if kind == socket.PACKET_OUTGOING and _is_forwarded(frame):
-                    found.append((node, interface, frame))
-        return found
+        """What has left since the last time: node by node, and of each in the order it left."""
+        return [
+            (node, interface, frame)
+            for node, ring in self._rings.items()
+            for interface, kind, frame in ring.take()
+            if kind == socket.PACKET_OUTGOING and _is_forwarded(frame)
+        ]
 
 
-def _packet_socket() -> socket.socket:
-    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-    made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
-    made.setblocking(False)
-    return made
+class _Ring:
+    """A packet socket of the namespace that copies each frame as it passes (packet_mmap, TPACKET_V2).
+
+    What a plain one queues is the frame itself, and seg6local in the next node writes its changes into that.
+    """
+
+    SIZE, FRAMES, BLOCK = 2048, 2048, 1 << 16  # octets of a frame and its description; frames; octets of a block
+    HEADER, ADDRESS = struct.Struct("=IIIHH"), struct.Struct("=2xHiHB")  # tpacket2_hdr and, 32 octets on, sockaddr_ll
+
+    def __init__(self) -> None:
+        self._names = dict(socket.if_nameindex())
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, 1)
+        size = self.SIZE * self.FRAMES
+        request = struct.pack("=IIII", self.BLOCK, size // self.BLOCK, self.SIZE, self.FRAMES)
+        self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, request)
+        self._memory = mmap.mmap(self._socket.fileno(), size)
+        self._at = 0
+
+    def take(self) -> Iterator[tuple[str, int, bytes]]:
+        """Interface, kind and content of each frame since the last time."""
+        while True:
+            start = self._at * self.SIZE
+            status, length, held, begin, _ = self.HEADER.unpack_from(self._memory, start)
+            if not status & 1:  # TP_STATUS_USER: it is ours
+                return
+            assert length == held, "a longer frame than this ring holds"
+            assert not status & 4, "more frames than this ring holds"  # TP_STATUS_LOSING
+            _, index, _, kind = self.ADDRESS.unpack_from(self._memory, start + 32)
+            frame = self._memory[start + begin : start + begin + length]
+            self._memory[start : start + 4] = bytes(4)
+            self._at = (self._at + 1) % self.FRAMES
+            yield self._names.get(index, "made later"), kind, frame
+
+    def close(self) -> None:
+        self._memory.close()
+        self._socket.close()
 
 
 def _is_forwarded(frame: bytes) -> bool:

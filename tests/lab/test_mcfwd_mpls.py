@@ -73,10 +73,16 @@ def lab(network_of_seven: Network) -> Network:
     return network_of_seven
 
 
-@pytest.fixture
-def tap(lab: Network) -> Iterator[Tap]:
-    with Tap(lab, "hR1", *ROUTERS) as made:
+@pytest.fixture(scope="module")
+def taps(network_of_seven: Network) -> Iterator[Tap]:
+    with Tap(network_of_seven, "hR1", *ROUTERS) as made:
         yield made
+
+
+@pytest.fixture
+def tap(taps: Tap) -> Tap:
+    taps.take()
+    return taps
 
 
 @pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
