@@ -22,7 +22,7 @@ import math
 from testbed.errors import Problem, RequestError
 from testbed.plan.types import Shape
 from testbed.spec.topology import Link, LinkDefaults
-from testbed.units import format_rate, format_size
+from testbed.units import format_size
 
 # A frame is its MTU and an Ethernet header; TBF counts both.
 ETHERNET_HEADER = 14
@@ -33,8 +33,7 @@ LARGEST_BUFFER = 64 * 1024 + 4 * 1024
 TIMER_SLACK = 0.004
 # How long a sender may catch up for after it was not scheduled, in s.
 SENDER_SLACK = 0.030
-# What a TBF can be told: netlink carries bytes a second, and the queue's bytes, in 32 bits.
-LARGEST_RATE = 8 * (2**32 - 1)
+# The bytes that a TBF can be told to hold: netlink carries them in 32 bits.
 LARGEST_QUEUE = 2**32 - 1
 # Frames that fit into any queue, so that slow links take a burst of routing packets and a sender's batch.
 LEAST_FRAMES = 64
@@ -59,7 +58,7 @@ def queue_for(rate: int, delay: float, mtu: int) -> int:
 
     The longest of: what the sender catches up with; the link's own round trip (the window of a TCP that this
     link alone delays); some frames. Never less than the bucket, so that a whole burst can wait for the next.
-    Never more than a TBF can be told: 34 Gb/s with a round trip of 2 s would want 8 GB.
+    Never more than a TBF can be told: 100 Gb/s with a round trip of 2 s would want 25 GB.
     """
     catching_up = math.ceil(rate * SENDER_SLACK / 8)
     round_trip = math.ceil(rate * 2 * delay / 8)
@@ -78,7 +77,7 @@ def netem_limit(shape: Shape) -> int:
 def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
     """The shape of each direction of a link. An unshaped link has neither queue nor bucket: both are 0.
 
-    Raises RequestError for a rate or a queue that no TBF can be told.
+    Raises RequestError for a queue that no TBF can be told.
     """
     rate = defaults.rate if link.rate is None else link.rate
     delay = defaults.delay if link.delay is None else link.delay
@@ -88,10 +87,10 @@ def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
     if rate is None:
         return Shape(None, delay, jitter, loss, queue=asked_queue or 0, burst=0)
     queue = queue_for(rate, delay, mtu) if asked_queue is None else asked_queue
-    if rate > LARGEST_RATE or queue > LARGEST_QUEUE:
-        what = f"a rate of {format_rate(rate)} with a queue of {format_size(queue)} is more than a TBF can be told"
-        most = f"{format_rate(LARGEST_RATE)} and {format_size(LARGEST_QUEUE)} at most"
-        raise RequestError([Problem(what, where=f"link {link.name or f'{link.a}-{link.b}'}", hint=most)])
+    if queue > LARGEST_QUEUE:
+        what = f"a queue of {format_size(queue)} is more than a TBF can be told"
+        hint = f"leave queue out, or ask for {format_size(LARGEST_QUEUE)} at most"
+        raise RequestError([Problem(what, where=f"link {link.name or f'{link.a}-{link.b}'}", hint=hint)])
     return Shape(rate, delay, jitter, loss, queue, burst_for(rate, mtu))
 
 

@@ -16,6 +16,7 @@ from testbed.errors import MachineError
 from testbed.lab.capabilities import has_qdisc
 from testbed.lab.lab import Lab
 from testbed.plan.shape import frame
+from testbed.spec.limits import MAX_RATE, MIN_RATE
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -29,9 +30,11 @@ LINKS = {
 }
 # Nobody can send that slowly or that fast here; the kernel must be told right all the same.
 EXTREMES = {
-    "slowest": {"rate": "64kbit", "mtu": 1280},
-    "fastest": {"rate": "34Gbit", "mtu": 9216},
-    "deepest": {"rate": "34Gbit", "queue": 2**32 - 1},
+    "slowest": {"rate": MIN_RATE, "mtu": 1280},
+    "32-bit": {"rate": 8 * (2**32 - 1)},
+    "33-bit": {"rate": 8 * 2**32},
+    "fastest": {"rate": MAX_RATE, "mtu": 9216},
+    "deepest": {"rate": "1Gbit", "queue": 2**32 - 1},
 }
 TICK = 64e-9  # of the kernel's packet scheduler, in s (linux/pkt_sched.h: PSCHED_SHIFT)
 
@@ -52,7 +55,7 @@ def test_the_kernel_was_told_what_the_plan_says(lab: Lab, name: str) -> None:
         (tbf,) = qdiscs(lab, end)
         assert tbf.kind == "tbf"
         told = tbf.options.get_attr("TCA_TBF_PARMS")
-        assert told["rate"] == rate // 8
+        assert (tbf.options.get_attr("TCA_TBF_RATE64") or told["rate"]) == rate // 8
         assert told["limit"] == link.shape.queue
         # The bucket is told as the time it takes to fill, in whole microseconds.
         assert told["buffer"] * TICK * rate / 8 == pytest.approx(link.shape.burst, abs=rate / 8 * 1e-6 + 1)

@@ -59,7 +59,6 @@ def test_an_unshaped_link_has_no_bucket() -> None:
     assert shape.shape_of(Link(a="x", b="y"), LinkDefaults(), 9000) == shape.LAN
 
 
-def test_what_netlink_cannot_carry_is_refused() -> None:
-    for asked in ({"rate": 40 * 10**9}, {"rate": 10**9, "queue": 2**32}):
-        with pytest.raises(RequestError, match=r"link x-y: .* more than a TBF can be told"):
-            shape.shape_of(Link.model_validate({"a": "x", "b": "y", **asked}), LinkDefaults(), 9000)
+def test_a_queue_that_netlink_cannot_carry_is_refused() -> None:
+    with pytest.raises(RequestError, match="link x-y: a queue of 4 GiB is more than a TBF can be told"):
+        shape.shape_of(Link(a="x", b="y", rate=10**9, queue=2**32), LinkDefaults(), 9000)
