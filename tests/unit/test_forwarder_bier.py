@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 from forwarder_sim import (
@@ -65,7 +66,7 @@ def router(sim: Sim) -> Router:
     return Router(sim, "")
 
 
-def golden_header(**changes: object) -> Bier:
+def golden_header(**changes: Any) -> Bier:
     header = Bier(bift_id=100, ttl=64, entropy=0x12345, proto=4, bfir_id=7, bits=BitString.of({1, 27, 235}))
     return replace(header, **changes)
 
@@ -74,7 +75,7 @@ def datagram(ttl: int = 64, data: bytes = b"data", sport: int = 1, dport: int = 
     return udp_packet(A4, G4, sport, dport, data, ttl)
 
 
-def bier(bits: set[int], encap: str = "ethernet", *, bsl: int = 64, inner: bytes = b"", **changes: object) -> bytes:
+def bier(bits: set[int], encap: str = "ethernet", *, bsl: int = 64, inner: bytes = b"", **changes: Any) -> bytes:
     """A frame for p1 of the lone router."""
     header = Bier(bift_id=100, bits=BitString.of(bits, bsl), proto=4, bfir_id=7)
     return frame(ME, ETHERTYPE[encap], replace(header, **changes).encode(inner or datagram()))
@@ -116,7 +117,7 @@ class TestHeader:
 
     @pytest.mark.parametrize("field", [{"oam": 3}, {"rsv": 3}, {"dscp": 63}, {"entropy": 0xFFFFF}, {"bfir_id": 65535}])
     @both
-    def test_what_a_transit_bfr_has_no_business_with(self, router: Router, encap: str, field: dict[str, int]) -> None:
+    def test_what_a_transit_bfr_has_no_business_with(self, router: Router, encap: str, field: dict[str, Any]) -> None:
         router.load(*three(encap))
         (sent,) = router.receive("p1", bier({2}, encap, **field))
         header, inner = Bier.decode(payload(sent[1], ETHERTYPE[encap]), 64, ENCAPSULATION[encap])
@@ -417,7 +418,7 @@ BIFT_ID = {"ethernet": dict.fromkeys(FIGURE_1, 77), "mpls": {name: 1000 + ord(na
 
 
 def network(
-    sim: Sim, encap: str, adjacent: dict[str, str] = FIGURE_1, bifts: dict[str, tuple[str, ...]] = BIFTS
+    sim: Sim, encap: str, adjacent: Mapping[str, str] = FIGURE_1, bifts: Mapping[str, tuple[str, ...]] = BIFTS
 ) -> dict[str, Router]:
     """A to F, each with a host; whoever sends to group 232.1.2.<BitString> does so at port "in"."""
     routers = {}

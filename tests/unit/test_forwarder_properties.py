@@ -256,7 +256,7 @@ class TestBier:
         ingress = data.draw(st.sampled_from(every))
         routers = {node: configure(sim, domain, node, bift(domain, node, routes[node], "one"), to) for node in every}
         hops = inject(routers, ingress)
-        found = Counter()
+        found: Counter[tuple[int, int, int, int]] = Counter()
         for a, b, copy in edges(hops):
             header = domain.read(copy)
             found[a, b, header.bits.value, header.ttl] += 1
