@@ -168,7 +168,8 @@ static void seal_path(const struct tables *t, const struct bift *bift, struct pa
 static void seal_own_bit(const struct tables *t, const struct bift *bift, struct problems *p)
 {
 	int own = -1;
-	uint32_t ways = 0;
+	uint32_t ways = 0; /* that have it */
+	bool alone = true;
 	for (uint32_t i = 0; i < bift->paths; i++) {
 		const struct path *path = table_at(&t->paths, bift->first_path + i);
 		if (path->kind == PATH_LOCAL)
@@ -178,13 +179,16 @@ static void seal_own_bit(const struct tables *t, const struct bift *bift, struct
 		return;
 	for (uint32_t i = 0; i < bift->paths; i++) {
 		const struct path *path = table_at(&t->paths, bift->first_path + i);
-		if (path->kind == PATH_LOCAL)
-			ways += bits_test(path->fbm, (unsigned)own);
-		else if (bits_test(path->fbm, (unsigned)own))
+		bool has = bits_test(path->fbm, (unsigned)own);
+		if (path->kind != PATH_LOCAL && has)
 			problem(p, "bift %u: its own bit %d is in another path too", bift->id, own + 1);
+		else if (path->kind == PATH_LOCAL && has && path->way == ways)
+			ways++;
+		else if (path->kind == PATH_LOCAL)
+			alone = false;
 	}
-	if (ways != bift->ways)
-		problem(p, "bift %u: its own bit %d is to be local once in each way", bift->id, own + 1);
+	if (ways != bift->ways || !alone)
+		problem(p, "bift %u: its own bit %d is to be local once in each way, and no other bit", bift->id, own + 1);
 	if (bift->bfr_id && bift->bfr_id != bift->si * 64 * bift->words + (uint32_t)own + 1)
 		problem(p, "bift %u: its own bit %d is not that of BFR-id %u", bift->id, own + 1, bift->bfr_id);
 }
