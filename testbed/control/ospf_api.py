@@ -147,7 +147,7 @@ class OspfApi:
         try:
             self._synchronize()
             for opaque_type in self._types:
-                self._demand(RegisterOpaqueType(LsaType.OPAQUE_AREA, opaque_type))
+                self._register(opaque_type)
             self._settle()
         except BaseException:
             self.close()
@@ -176,13 +176,13 @@ class OspfApi:
     def register(self, opaque_type: int) -> None:
         """Ask for the right to originate LSAs of this opaque type, now and after every connect().
 
-        Raises OspfApiError if another client has it, or ospfd itself.
+        Raises OspfApiError if another client has it, or ospfd itself (which FRR 10.3 does not check).
         """
         self._types.add(opaque_type)
         if self._connection:
             with self._telling():
                 try:
-                    self._demand(RegisterOpaqueType(LsaType.OPAQUE_AREA, opaque_type))
+                    self._register(opaque_type)
                 except _Ended:
                     raise
                 except OspfApiError:
@@ -242,6 +242,10 @@ class OspfApi:
         self._echo()  # the reply comes another way, and may be here before the LSAs
         for key in self.lsdb.keys() - self._seen:
             self._drop(time.monotonic(), key)
+
+    def _register(self, opaque_type: int) -> None:
+        self._demand(RegisterOpaqueType(LsaType.OPAQUE_AREA, opaque_type))
+        self._echo()  # whether ospfd is ready is known then, too
 
     def _settle(self) -> None:
         """Originate what is wanted and not placed, where ospfd is ready for it."""
