@@ -123,7 +123,6 @@ class Network:
     def __init__(self, made: Spaces, names: Sequence[str], folder: Path) -> None:
         self.spaces, self.names, self.folder = made, names, folder
         self.forwarders: dict[str, Mcfwd] = {}
-        self._stack = contextlib.ExitStack()
 
     def run(self, node: str, *commands: str) -> str:
         return self.spaces.run(node, *commands)
@@ -177,11 +176,10 @@ class Network:
         if lines:
             self.run(node, "ip -batch - <<'END'", *lines, "END")
 
-    def start(self, *nodes: str) -> None:
-        """A forwarder in each of these nodes, without tables."""
+    def start(self, *nodes: str, arguments: Sequence[str] = ()) -> None:
+        """A forwarder in each of these nodes."""
         for node in nodes:
-            mcfwd = Mcfwd(self.spaces.pid(node), self.folder / f"{node}.sock")
-            self.forwarders[node] = self._stack.enter_context(mcfwd)
+            self.forwarders[node] = Mcfwd(self.spaces.pid(node), self.folder / f"{node}.sock", *arguments)
         for node in nodes:
             wait_for(self.forwarders[node].answers, f"mcfwd of {node}")
 
@@ -194,7 +192,11 @@ class Network:
 
     def stop(self) -> None:
         """End the forwarders; raises if one was not well."""
-        self._stack.close()
+        with contextlib.ExitStack() as stack:
+            for each in self.forwarders.values():
+                stack.push(each.__exit__)
+                if each.process.poll() is None:
+                    each.process.terminate()
 
     def crowded_out(self) -> int:
         """Packets that were sent, and whose way ended at the core's full backlog (netdev_max_backlog): all links of all
