@@ -134,6 +134,9 @@ def bier_seeds() -> Seeds:
             seed("bier", bier(encap, one, {3}, inner=datagram(IPv4Address("10.0.0.1")))),
         )
         yield f"bier-{encap}-link-local", seed("bier", bier(encap, one, {3}, inner=datagram(IPv4Address("224.0.0.5"))))
+        six_in_four = bier(encap, one, {3}, inner=datagram(G6), proto=4)
+        yield f"bier-{encap}-not-what-proto-says", seed("bier", six_in_four)
+        yield f"bier-{encap}-not-ipv6-multicast", seed("bier", bier(encap, one, {3}, inner=datagram(A6)))
         yield f"bier-{encap}-back-in", seed("bier", bier(encap, one, {1, 3}, inner=datagram(AROUND4)))
         whole = bier(encap, one, {1, 2, 3})
         for size in (13, 17, 25, 33, 40):
@@ -287,6 +290,9 @@ def options(kind: int, *octets: int) -> bytes:
 
 def srv6_seeds() -> Seeds:
     ours = [f"2001:db8:f::{digit}" for digit in "123456c9"]
+    pinged = echo(ours[2])
+    damaged = replace(pinged, flags=TO_US, data=pinged.data[:-1] + b"?")
+    yield "srv6-echo", seed("srv6", pinged, damaged, b"Unode", pinged)
     for dst in ours:
         yield f"srv6-{dst[-1]}", seed("srv6", srv6(dst, datagram()), echo(dst))
     for hop_limit in (0, 1, 2, 9, 10, 255):
@@ -342,6 +348,9 @@ def srv6_seeds() -> Seeds:
     giant = IPv6(A6, G6, Protocol.UDP).encode(bytes(8))
     giant = giant[:4] + b"\xff\xd7" + giant[6:]
     yield "srv6-giant", seed("srv6", b"I\x01\x01\xff\xff", replace(ip(giant), pad=0xFFFF))
+    giant = IPv6(A6, IPv6Address(ours[0]), Protocol.UDP).encode(bytes(8))
+    frame = Frame(ethernet(Ethertype.IPV6, giant[:4] + b"\xff\xff" + giant[6:]), pad=0xFFFF)
+    yield "srv6-giant-replicated", seed("srv6", frame)
 
 
 def srv6_walk() -> Seeds:
@@ -394,6 +403,7 @@ def overlay_seeds() -> Seeds:
         for size in (14, 15, 33, 41, 53, 57):
             whole = ip(datagram(group))
             yield f"overlay-{kind}-cut-{size}", seed("bier", replace(whole, data=whole.data[:size], flags=0))
+        yield f"overlay-{kind}-ingress-mtu", seed("bier", ip(datagram(group, data=bytes(1980))))
         yield f"overlay-{kind}-padded", seed("bier", replace(ip(datagram(group)), pad=18))
         tcp = bytes.fromhex("00010002000000000000000050020000") + bytes(4)
         header = IPv4(A4, G4, TCP) if group.version == 4 else IPv6(A6, G6, TCP)
@@ -494,6 +504,24 @@ del nothing
 del""".splitlines()
 
 MISTAKES = """node ttl 0
+node nothing
+port p
+nexthop 7 mac 02:00:00:00:00:01
+nexthop 7 nothing
+nexthop 7 port p via here
+bift ethernet 5 nothing
+path ethernet 5 0 1 nothing
+path ethernet 5 0 1 fbm 2
+label 16 swap 17 to 7
+label 19 pop nothing
+label 21 replicate 4 nothing
+sid ::1 pop
+segment 4 bud nothing
+branch 4 0 nothing
+branch 4 0 labels
+branch 4 0 nexthop 7
+flow 1 * * nothing
+del path mpls 16 x
 port a-name-that-is-too-long
 port p nothing
 nexthop 7 port p
@@ -509,7 +537,8 @@ path ethernet 5 0 1 fbm xyz local
 path ethernet 5 0 1 fbm 10000000000000000 local
 path ethernet 5 0 1 fbm 3 local
 path ethernet 5 2 1 fbm 3 nexthop 7
-path ethernet 5 0 1 fbm 0 nexthop 7 drop
+path ethernet 5 0 1 fbm 2 nexthop 7 drop
+path ethernet 5 0 1 fbm 0 drop
 path ethernet 99 0 0 fbm 1 drop
 label 17 swap
 label 16 pop
@@ -532,6 +561,7 @@ flow 1 192.0.2.1 ff3e::1 port q
 flow 1 * 10.0.0.1 port q
 flow 1 * 232.1.1.1 port q port q
 flow 1 * 232.1.1.1 bier ethernet 5 0
+flow 1 * 232.1.1.1 bier ethernet 5 10000000000000000
 flow 1 * 232.1.1.1 bier mpls 16 1
 flow 1 * 232.1.1.1 segment 99 port absent""".splitlines()
 
@@ -548,10 +578,10 @@ def control_seeds() -> Seeds:
         yield f"control-del-{k:02}", seed("none", whole, lines("U", [row]))
     for k, row in enumerate(MISTAKES):
         yield f"control-mistake-{k:02}", seed("none", whole, lines("U", [row]))
-    views = [f"show {view}" for view in ("bift", "labels", "segments", "flows", "ports", "drops")]
+    views = ["state", *(f"show {view}" for view in ("bift", "labels", "segments", "flows", "ports", "drops"))]
     for name in SETS[:-1]:
         yield f"control-update-{name}", seed(name, lines("U", ["node ttl 3"]), ask)
-        yield f"control-show-{name}", seed(name, lines("L", views))
+        yield f"control-show-{name}", seed(name, ip(datagram(ttl=0)), ip(datagram()), lines("L", views))
     yield (
         "control-questions",
         seed("none", lines("L", ["tables", "state", "show", "show x", "commit", "abort", "what", ""])),
@@ -560,6 +590,7 @@ def control_seeds() -> Seeds:
         "control-transactions",
         seed("bier", lines("L", ["update", "replace", "del port host", "abort", "update", "x", "commit"])),
     )
+    yield "control-twice", seed("none", lines("R", ["node ttl 1", "node ttl 1", "port p", "port p"]))
     yield "control-many-mistakes", seed("none", lines("U", [f"label {k} swap {k} nexthop {k}" for k in range(16, 140)]))
     yield (
         "control-names",

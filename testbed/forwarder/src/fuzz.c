@@ -293,6 +293,17 @@ static void check_state(void)
 
 static void flush(void);
 
+/* New tables. */
+static void adopt(void)
+{
+	replaced = true;
+	shown = false;
+	trim(core.tables);
+	bring_up(core.tables);
+	fan_out = most_copies(core.tables);
+	check_own_bits(core.tables);
+}
+
 static void control(const char *how, const uint8_t *text, size_t n)
 {
 	struct text out = {0};
@@ -306,14 +317,8 @@ static void control(const char *how, const uint8_t *text, size_t n)
 	if (how)
 		say_text(&session, &core, "commit", &out);
 	text_free(&out);
-	if (core.tables == before)
-		return;
-	replaced = true;
-	shown = false;
-	trim(core.tables);
-	bring_up(core.tables);
-	fan_out = most_copies(core.tables);
-	check_own_bits(core.tables);
+	if (core.tables != before)
+		adopt();
 }
 
 /* -- frames ------------------------------------------------------------------------------------------------------ */
@@ -577,12 +582,15 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	__msan_poison(copies, sizeof copies);
 	core = (struct core){.tables = tables_new(), .copies = copies, .capacity = COPIES, .send = send_copies};
 	for (uint32_t i = 0; i < SETS; i++) {
-		struct text rows = {0};
+		struct text reply = {0};
+		say_text(&session, &core, "replace", &reply);
 		for (const char *const *row = sets[i]; *row; row++)
-			text_add(&rows, "%s\n", *row);
-		control("replace", (const uint8_t *)(rows.at ? rows.at : ""), rows.length);
-		require(rows.length ? core.tables->ports.n != 0 : !core.tables->ports.n, "fuzz_tables.h is wrong");
-		text_free(&rows);
+			say_text(&session, &core, *row, &reply);
+		say_text(&session, &core, "commit", &reply);
+		if (strcmp(reply.at, "ok\n"))
+			wrong(reply.at);
+		text_free(&reply);
+		adopt();
 		origin[i] = tables_copy(core.tables);
 		origin_fan_out[i] = fan_out;
 		require(origin[i] && fan_out < FAN_OUT, "fuzz_tables.h copies too much");

@@ -87,7 +87,7 @@ static const char *const rows_mpls[] = {
 	"label 1002 replicate 3",
 	"label 1003 replicate 4",
 	"label 1004 replicate 5",
-	"label 1005 replicate 6",
+	"label 1005 replicate 8",
 	"segment 1 transit",
 	"branch 1 0 labels 1100 nexthop 1",
 	"branch 1 1 labels 30,31,1101 nexthop 2",
@@ -110,6 +110,8 @@ static const char *const rows_mpls[] = {
 	"branch 6 2 sid 2001:db8:f::1 nexthop 2 srh 2001:db8:e::1,2001:db8:e::2",
 	"segment 7 bud context 3",
 	"branch 7 0 labels 16,1400",
+	"segment 8 head", /* with a Replication-SID of its own, which steers as well (RFC 9524 section 2) */
+	"branch 8 0 labels 20,1500",
 	"bift mpls 100 sd 0 si 0 bsl 64 bfr-id 3 context 3",
 	"path mpls 100 0 0 fbm 9 nexthop 1",
 	"path mpls 100 0 1 fbm 2 nexthop 2",
