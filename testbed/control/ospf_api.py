@@ -161,8 +161,9 @@ class OspfApi:
         self._begin_anew()
 
     def process(self) -> list[Event]:
-        """Handle what can be read without waiting; returns the events since the last call, in their order.
+        """Handle what can be read now; returns the events since the last call, in their order.
 
+        It waits for nothing but ospfd's replies, where something has to be originated again.
         Raises OspfApiError if ospfd refuses to originate an LSA, which is then no longer wanted.
         """
         if self._connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import time
@@ -34,13 +35,15 @@ class OspfConnection:
         except BaseException:
             self._requests.close()
             raise
-        self._streams = {each: Frames() for each in (self._notifications, self._requests)}
-        for each in self._streams:
+        self._streams = {each.fileno(): (each, Frames()) for each in (self._notifications, self._requests)}
+        self._poll = select.poll()  # whose file numbers may be above select's 1023
+        for fileno, (each, _) in self._streams.items():
             each.setblocking(False)
+            self._poll.register(fileno, select.POLLIN)
 
     def filenos(self) -> tuple[int, ...]:
         """What to watch for being readable."""
-        return tuple(each.fileno() for each in self._streams)
+        return tuple(self._streams)
 
     def send(self, octets: bytes) -> None:
         """A request is small and answered before the next but few: the socket's buffer always has room for it."""
@@ -49,19 +52,20 @@ class OspfConnection:
     def receive(self, timeout: float) -> list[tuple[float, Frame]]:
         """The frames that are complete after waiting up to `timeout` seconds for one octet, each with the
         CLOCK_MONOTONIC time of its reading. Raises PacketError."""
-        readable, _, _ = select.select(list(self._streams), [], [], timeout) if self._streams else ([], [], [])
         found = []
-        for each in readable:
+        for fileno, _ in self._poll.poll(0 if self.ended else math.ceil(1000 * timeout)):
+            stream, frames = self._streams[fileno]
             try:
-                data = each.recv(1 << 16)
+                data = stream.recv(1 << 16)
             except OSError as error:
                 data, self.ended = b"", str(error)
             now = time.monotonic()
             if data:
-                found += [(now, frame) for frame in self._streams[each].feed(data)]
+                found += [(now, frame) for frame in frames.feed(data)]
             else:  # what is left on the other one is still read
-                self.ended = self.ended or "ospfd closed it"
-                del self._streams[each]
+                self.ended = self.ended or "ospfd closed the connection"
+                self._poll.unregister(fileno)
+                del self._streams[fileno]
         return found
 
     def close(self) -> None:
