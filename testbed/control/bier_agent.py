@@ -93,6 +93,8 @@ class Agent:
                 callback()
             if self.bfrs.expire(time.monotonic()):
                 self._bfrs_changed()
+            if self.membership.expire(time.monotonic()):
+                self._members_are()
         self._farewell()
 
     def stop(self, number: int, frame: FrameType | None) -> None:
@@ -154,10 +156,13 @@ class Agent:
 
     def _members_changed(self) -> None:
         if self.membership.changed():
-            self.flows.set_members(self.membership.members)
-            self._note(time.monotonic())
-            if self.config.signalling == "igmp":
-                self.joins.want({(m.source, m.group) for m in self.membership.members})
+            self._members_are()
+
+    def _members_are(self) -> None:
+        self.flows.set_members(self.membership.members)
+        self._note(time.monotonic())
+        if self.config.signalling == "igmp":
+            self.joins.want({(m.source, m.group) for m in self.membership.members})
 
     def _command(self, command: Answer) -> Answer:
         """See docs/bier.md: flow, join, leave, state."""
@@ -233,10 +238,10 @@ class Agent:
     def _adopt(self) -> None:
         """A predecessor's flows, from a forwarder that went on without him."""
         try:
-            self.flows.adopt(self.forwarder.tables())
+            members = self.flows.adopt(self.forwarder.tables())
         except ForwarderError:
             return
-        self._note(time.monotonic())
+        self.membership.adopt(members, time.monotonic())
 
     def _advertisement(self, bfr_id: int) -> bytes:
         label = self.config.first_bift_id if self.config.encapsulation == "mpls" else None
@@ -254,8 +259,8 @@ class Agent:
     def _timeout(self) -> float | None:
         """How long to wait for something to happen: for ever, but for what is to be tried again."""
         waits = [RETRY] if not self.api.connected or not self.programmed else []
-        if (expiry := self.bfrs.next_expiry()) is not None:
-            waits.append(max(0.0, expiry - time.monotonic()))
+        expiries = (self.bfrs.next_expiry(), self.membership.confirm_by)
+        waits += [max(0.0, expiry - time.monotonic()) for expiry in expiries if expiry is not None]
         return min(waits, default=None)
 
     def _note(self, t: float) -> None:

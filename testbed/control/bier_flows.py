@@ -50,8 +50,9 @@ class BierFlows:
             ports.setdefault((member.source, member.group), set()).add(member.port)
         self._ports = {key: frozenset(names) for key, names in ports.items()}
 
-    def adopt(self, tables: Tables) -> None:
-        """Go on with the flows that a forwarder has."""
+    def adopt(self, tables: Tables) -> set[Member]:
+        """Go on with the flows that a forwarder has; returns the members that it served."""
+        members: set[Member] = set()
         for flow in tables.all(Flow):
             if flow.group is None or flow.group.version != 4:
                 continue
@@ -66,7 +67,10 @@ class BierFlows:
                 if bfers:
                     self._bfers[key] = frozenset(bfers)
             elif flow.context == OVERLAY_OUT:
-                self._ports[key] = frozenset(a.port for a in flow.actions if isinstance(a, PortAction))
+                ports = [action.port for action in flow.actions if isinstance(action, PortAction)]
+                members |= {Member(port, key[1], source) for port in ports}
+        self.set_members(members)
+        return members
 
     def forget(self) -> None:
         """The forwarder has lost its tables."""

@@ -70,6 +70,7 @@ class Bifts:
         self._masks: dict[tuple[int, int, int], int] = {}  # (SI, way, index) -> F-BM
         self._dirty: set[tuple[int, int, int]] = set()
         self._told: dict[tuple[int, int, int], int] = {}
+        self._renamed: set[tuple[int, int, int]] = set()  # to be told anew though their F-BM is the same
         self._bifts: set[int] = set()
         if domain.bfr_id:
             own = Bfer.of(domain.bfr_id, domain.bsl)
@@ -119,7 +120,7 @@ class Bifts:
         for key in self._masks:
             if key[2] in indices:
                 self._dirty.add(key)
-                self._told.pop(key, None)
+                self._renamed.add(key)
 
     @property
     def sets(self) -> frozenset[int]:
@@ -146,7 +147,7 @@ class Bifts:
             mask = self._masks.get(key, 0)
             if not mask:
                 self._masks.pop(key, None)
-            if key[0] not in wanted or self._told.get(key, 0) == mask:
+            if key[0] not in wanted or (self._told.get(key, 0) == mask and not (mask and key in self._renamed)):
                 continue
             lines.append(self._path_line(key, mask))
             if mask:
@@ -159,6 +160,7 @@ class Bifts:
                 del self._told[key]
         self._bifts = wanted
         self._dirty.clear()
+        self._renamed.clear()
         return lines
 
     # -- inside ------------------------------------------------------------------------------------------------------

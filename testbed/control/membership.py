@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from testbed.packet.checksum import internet_checksum
 
+_ONE_LINK = IPv4Network("224.0.0.0/24")
 _ALL_SYSTEMS = IPv4Address("224.0.0.1")
 _ALL_V3_ROUTERS = IPv4Address("224.0.0.22")  # RFC 3376 section 4.2.14
 _QUERY, _V2_REPORT, _V3_REPORT, _V2_LEAVE = 0x11, 0x16, 0x22, 0x17
 _IS_IN, _IS_EX, _TO_IN, _TO_EX, _ALLOW, _BLOCK = 1, 2, 3, 4, 5, 6  # RFC 3376 section 4.2.12
 _IP_PKTINFO, _IP_ROUTER_ALERT = 8, b"\x94\x04\x00\x00"
 _LARGEST = 1 << 14
+_PATIENCE = 10.0  # seconds: far beyond the tenth in which the query asks for answers
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,7 +37,12 @@ def read_report(port: str, data: bytes) -> Iterator[tuple[bool, Member]]:
     """(joins, member) for every change that an IGMP message means; nothing for what is no report or is malformed.
 
     An exclusion of sources counts as a wish for all: what is not wanted is dropped by the host (RFC 3376 section 3.2).
+    Groups of one link only (224.0.0.0/24) are no routing protocol's business.
     """
+    return ((joins, member) for joins, member in _changes(port, data) if member.group not in _ONE_LINK)
+
+
+def _changes(port: str, data: bytes) -> Iterator[tuple[bool, Member]]:
     if len(data) < 8 or internet_checksum(data):
         return
     kind = data[0]
@@ -59,7 +66,8 @@ def read_report(port: str, data: bytes) -> Iterator[tuple[bool, Member]]:
         if record in (_IS_EX, _TO_EX):
             yield True, Member(port, group, None)
         elif record in (_IS_IN, _TO_IN):
-            yield False, Member(port, group, None)
+            if not listed:
+                yield False, Member(port, group, None)
             yield from ((True, Member(port, group, source)) for source in listed)
         elif record in (_ALLOW, _BLOCK):
             yield from ((record == _ALLOW, Member(port, group, source)) for source in listed)
@@ -70,6 +78,8 @@ class Membership:
 
     def __init__(self, ports: list[str]) -> None:
         self.members: set[Member] = set()
+        self._unconfirmed: set[Member] = set()
+        self.confirm_by: float | None = None
         self._ports = {socket.if_nametoindex(port): port for port in ports}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_IGMP)
         self._socket.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
@@ -89,6 +99,21 @@ class Membership:
     def close(self) -> None:
         self._socket.close()
 
+    def adopt(self, members: Iterable[Member], now: float) -> None:
+        """Believe in a predecessor's members until `confirm_by`: they answer the query, if they are still there."""
+        self._unconfirmed = set(members)
+        self.members |= self._unconfirmed
+        self.confirm_by = now + _PATIENCE
+
+    def expire(self, now: float) -> bool:
+        """Forget those who did not answer in time; whether there were any."""
+        if self.confirm_by is None or now < self.confirm_by:
+            return False
+        gone = self._unconfirmed & self.members
+        self.members -= gone
+        self._unconfirmed, self.confirm_by = set(), None
+        return bool(gone)
+
     def changed(self) -> bool:
         """Take in the reports that are there, without waiting; whether `members` is another now."""
         before = set(self.members)
@@ -101,6 +126,7 @@ class Membership:
             if port is None or not data:
                 continue
             for joins, member in read_report(port, data[4 * (data[0] & 0xF) :]):
+                self._unconfirmed.discard(member)
                 if joins:
                     self.members.add(member)
                 else:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.control.bift import DROP, LOCAL, Bfer, Bifts, Domain, Hop, NextHops, as_mapping
-from testbed.forwarder.rows import Bift, Path, parse_row
+from testbed.forwarder.rows import Bift, End, Path, parse_row
 from testbed.packet import Encapsulation
 
 
@@ -89,6 +89,7 @@ EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("bfr"), st.integers(1, 6), st.integers(0, 140)),
         st.tuples(st.just("route"), st.integers(1, 6), st.frozensets(st.sampled_from(HOPS), max_size=3)),
+        st.tuples(st.just("neighbour"), st.integers(0, 3), st.sampled_from([None, 100, 200])),
         st.tuples(st.just("tell"), st.just(0), st.just(0)),
     )
 )
@@ -101,6 +102,7 @@ def test_what_was_told_is_what_is(events: list[tuple[str, int, object]], ways: i
     told: dict[tuple[str, ...], str] = {}
     ids: dict[int, int] = {}
     routes: dict[int, frozenset[Hop]] = {}
+    near: dict[IPv4Address, int | None] = {}
     for kind, number, value in [*events, ("tell", 0, 0)]:
         if kind == "bfr" and (not value or value not in ids.values()):
             ids[number] = value  # type: ignore[assignment]
@@ -108,6 +110,9 @@ def test_what_was_told_is_what_is(events: list[tuple[str, int, object]], ways: i
         elif kind == "route":
             routes[number] = value  # type: ignore[assignment]
             bifts.set_route(loopback(number), value)  # type: ignore[arg-type]
+        elif kind == "neighbour":
+            near[HOPS[number].via] = value  # type: ignore[assignment]
+            bifts.set_neighbour(HOPS[number].via, value)  # type: ignore[arg-type]
         elif kind == "tell":
             for line in bifts.changes():
                 words = line.split()
@@ -119,7 +124,7 @@ def test_what_was_told_is_what_is(events: list[tuple[str, int, object]], ways: i
                         del told[key]
                 else:
                     told[tuple(words[: 3 if words[0] == "bift" else 5])] = line
-    numbers = {number: hop for number, hop in bifts._nexthops.known()}
+    numbers = dict(bifts._nexthops.known())
     for way in range(ways):
         for number, bfr_id in ids.items():
             if not bfr_id:
@@ -134,6 +139,11 @@ def test_what_was_told_is_what_is(events: list[tuple[str, int, object]], ways: i
             assert len(holders) == 1
             hops = sorted(routes.get(number, frozenset()))
             if hops:
-                assert numbers[holders[0].index] == hops[way % len(hops)]
+                hop = hops[way % len(hops)]
+                assert numbers[holders[0].index] == hop
+                assert (holders[0].to is End.DROP) == (near.get(hop.via) is None)
+                first = near.get(hop.via)
+                if first is not None:
+                    assert (holders[0].as_id or holders[0].bift) == first + bfer.si
             else:
                 assert holders[0].index == DROP
