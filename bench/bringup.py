@@ -41,7 +41,14 @@ def measure(topology: Topology) -> dict[str, float]:
     version, timers = frr_version(), profile("fast")
     start = time.monotonic()
     configs = {
-        n.name: render(plan, n.name, scheme_features=scheme.features, timers=timers, frr_version=version)
+        n.name: render(
+            plan,
+            n.name,
+            scheme_features=scheme.features,
+            timers=timers,
+            frr_version=version,
+            ospf_api=scheme.ospf_api,
+        )
         for n in plan.routers
     }
     lab = Lab(plan, configs)
@@ -49,6 +56,7 @@ def measure(topology: Topology) -> dict[str, float]:
         lab.start()
         lab.wait_for_igp()
         before = time.monotonic()
+        scheme.start(lab)
         scheme.wait_ready(lab)
         up = time.monotonic()
     finally:

@@ -57,7 +57,14 @@ def keep(options: argparse.Namespace) -> NoReturn:
     timers, cap, impaired = profile(options.timers), probe_machine(), not options.without_impairments
     require(cap, lab_needs(plan, [scheme], timers, cap, impaired=impaired))
     configs = {
-        node.name: render(plan, node.name, scheme_features=scheme.features, timers=timers, frr_version=cap.frr_release)
+        node.name: render(
+            plan,
+            node.name,
+            scheme_features=scheme.features,
+            timers=timers,
+            frr_version=cap.frr_release,
+            ospf_api=scheme.ospf_api,
+        )
         for node in plan.routers
     }
     lab = Lab(
@@ -71,6 +78,7 @@ def keep(options: argparse.Namespace) -> NoReturn:
         lab.registry.state.scheme = scheme.name
         lab.start()
         lab.wait_for_igp()
+        scheme.start(lab)
         scheme.wait_ready(lab)
         lab.registry.state.phase = "up"
         lab.registry.save()

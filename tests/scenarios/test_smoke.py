@@ -31,7 +31,7 @@ def leftovers(before: set[str]) -> set[str]:
     return {lab for lab, state in registry.labs().items() if not registry.is_running(lab, state)} - before
 
 
-@pytest.mark.parametrize("scheme", ["pim-ssm", "pim-sm"])
+@pytest.mark.parametrize("scheme", ["pim-ssm", "pim-sm", "bier"])
 def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     done = command("run", "smoke", *SMALL, "--scheme", scheme, "--out", str(out), "--json")
@@ -51,12 +51,12 @@ def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path
     kinds = [e.kind for e in bundle.events]
     assert kinds.count("fault") == kinds.count("fault-restored") == 1
     fault = next(e for e in bundle.events if e.kind == "fault")
-    for kind in ("link-down", "route", "mroute"):
+    for kind in ("link-down", "route", "bift" if scheme == "bier" else "mroute"):
         assert any(e.kind == kind and fault.t <= e.t < fault.t + 2 for e in bundle.events), kind
     assert run.stages
-    assert sum(counts["mroutes"] for counts in run.state.values()) > 0
+    assert sum(counts.get("mroutes", 0) + counts.get("BIFT entries", 0) for counts in run.state.values()) > 0
     (control,) = run.control.values()
-    assert control["messages"] > 0
+    assert sum(control.values()) > 0
     for link in run.links:
         if link.ideal_bytes:
             assert link.bytes > 0, link
@@ -130,7 +130,8 @@ def receiver_of(host: str, owner: int) -> int:
     ("arguments", "status", "words"),
     [
         (["run", "nowhere"], 2, "nowhere"),
-        (["run", "smoke", "--scheme", "bier"], 2, "bier"),
+        (["run", "smoke", "--scheme", "carrier-pigeon"], 2, "carrier-pigeon"),
+        (["run", "smoke", "--scheme", "bier:bsl=100,color=red"], 2, "color"),
         (["run", "smoke", "--scheme", "pim-ssm:x=1", "--size", "lots"], 2, "lots"),
         (["topology", "validate", "nothing.yaml"], 2, "nothing.yaml"),
         (["exec", "--lab", "none", "r1", "true"], 2, "none"),
