@@ -337,11 +337,11 @@ def test_ping_of_a_leaf_by_a_transit_replication_sid(lab: Network, tap: Tap, ans
     wait_for(lambda: other.drops().get("checksum", 0) == before[drops] + 1, "the other leaf's drop")
     assert lab.forwarders[f"R{answers}"].drops().get("checksum", 0) == before[answers]
     found = echoes(tap)
-    assert [(node, to, ip.dst) for node, to, ip, _ in found if ip.src == HEAD] == [
-        ("R1", "R2", F4),
-        ("R2", "R4", F4),
-        ("R4", "R7", F6),
-        ("R4", "R7", F7),
-        ("R7", "R6", F6),
+    assert [(node, to, ip.dst, ip.hop_limit) for node, to, ip, _ in found if ip.src == HEAD] == [
+        ("R1", "R2", F4, 64),
+        ("R2", "R4", F4, 63),
+        ("R4", "R7", F6, 61),  # by the kernel of R4, which is a hop
+        ("R4", "R7", F7, 62),
+        ("R7", "R6", F6, 60),
     ]
     assert {ip.src for _, _, ip, _ in found} == {HEAD, leaf}
