@@ -32,6 +32,7 @@ from testbed.packet import (
     multicast_mac,
     udp_packet,
 )
+from testbed.packet.checksum import internet_checksum, pseudo_header
 
 SEPARATOR = b"\xa5\x5a\xa5"
 SETS = ("bier", "mpls", "srv6", "nested", "none")
@@ -61,9 +62,16 @@ class Frame:
     port: str = "in"
 
     def record(self, ports: Iterable[str]) -> bytes:
-        # the order of tables: 32-bit words, the host's byte order
-        order = sorted(ports, key=lambda name: struct.unpack("<4I", name.encode().ljust(16, b"\0")))
-        return b"F" + struct.pack("!BBHH", order.index(self.port), self.flags, self.mend, self.pad) + self.data
+        return b"F" + struct.pack("!BBHH", port_row(self.port, ports), self.flags, self.mend, self.pad) + self.data
+
+
+def port_row(port: str, ports: Iterable[str] = PORTS) -> int:
+    """Where a port is in their table, which is in the order of 32-bit words in the host's byte order."""
+    return sorted(ports, key=lambda name: struct.unpack("<4I", name.encode().ljust(16, b"\0"))).index(port)
+
+
+def interface(port: str, *, up: bool = True, mtu: int = 1500) -> bytes:
+    return b"I" + struct.pack("!BBH", port_row(port), up, mtu)
 
 
 def seed(tables: str, *records: Frame | bytes, rows: Iterable[str] = ()) -> bytes:
@@ -228,6 +236,7 @@ def mpls_seeds() -> Seeds:
         for ttl in (0, 1, 2):
             yield f"mpls-{label}-ttl-{ttl}", seed("mpls", labelled(label, ttl=ttl, tc=5))
     yield "mpls-20-ipv6", seed("mpls", labelled(20, inner=datagram(G6)))
+    yield "mpls-20-nothing", seed("mpls", Frame(ethernet(Ethertype.MPLS, encode_stack(label_stack((20,))))))
     yield "mpls-20-no-ip", seed("mpls", labelled(20, inner=b"\x50"))
     yield (
         "mpls-no-bottom",
@@ -293,6 +302,10 @@ def srv6_seeds() -> Seeds:
     pinged = echo(ours[2])
     damaged = replace(pinged, flags=TO_US, data=pinged.data[:-1] + b"?")
     yield "srv6-echo", seed("srv6", pinged, damaged, b"Unode", pinged)
+    cut = bytes((128, 0)) + internet_checksum(
+        pseudo_header(A6, IPv6Address(ours[2]), Protocol.ICMPV6, 4) + b"\x80\0\0\0"
+    ).to_bytes(2, "big")
+    yield "srv6-echo-cut", seed("srv6", replace(srv6(ours[2], cut, Protocol.ICMPV6), flags=TO_US))
     for dst in ours:
         yield f"srv6-{dst[-1]}", seed("srv6", srv6(dst, datagram()), echo(dst))
     for hop_limit in (0, 1, 2, 9, 10, 255):
@@ -317,6 +330,9 @@ def srv6_seeds() -> Seeds:
         yield f"srv6-srh-{name}", seed("srv6", frame)
     whole = Srh(Protocol.IPV4, (context,), 1, tlvs=(SrhTlv(9, b"tlv"),)).encode(datagram())
     yield "srv6-srh-tlv", seed("srv6", srv6(ours[2], whole, Protocol.ROUTING))
+    beyond = Srh(Protocol.IPV4, (other,), 1).encode()
+    beyond = beyond[:3] + b"\x02\x01" + beyond[5:]
+    yield "srv6-srh-beyond", seed("srv6", srv6(ours[2], beyond, Protocol.ROUTING))
     for name, at, value in (("type", 2, 2), ("length", 1, 255), ("short", 1, 1), ("left", 3, 9), ("entry", 4, 9)):
         wrong = bytearray(whole)
         wrong[at] = value
@@ -326,6 +342,7 @@ def srv6_seeds() -> Seeds:
         ("skip", options(Protocol.IPV4, 0x1E, 1, 0, 0)),
         ("discard", options(Protocol.IPV4, 0x5E, 1, 0)),
         ("overrun", options(Protocol.IPV4, 1, 200)),
+        ("long", bytes((Protocol.IPV4, 255, 1, 4, 0, 0, 0, 0))),
         ("two", options(HOP_BY_HOP, 1, 4, 0, 0, 0, 0) + options(Protocol.IPV4)),
         ("srh", options(Protocol.ROUTING) + Srh(DESTINATION, (context,), 1).encode(options(Protocol.IPV4))),
     ):
@@ -345,12 +362,13 @@ def srv6_seeds() -> Seeds:
         yield f"srv6-head-{group.packed.hex()[-4:]}", seed("srv6", ip(datagram(group)))
     yield "srv6-back-in", seed("srv6", srv6(ours[1], datagram(AROUND6)), srv6(ours[1], datagram(AROUND4)))
     # what an IPv6 header cannot say, even if every port carried it
+    wide = [interface(port, mtu=0xFFFF) for port in PORTS]
     giant = IPv6(A6, G6, Protocol.UDP).encode(bytes(8))
     giant = giant[:4] + b"\xff\xd7" + giant[6:]
-    yield "srv6-giant", seed("srv6", b"I\x01\x01\xff\xff", replace(ip(giant), pad=0xFFFF))
+    yield "srv6-giant", seed("srv6", *wide, replace(ip(giant), pad=0xFFFF))
     giant = IPv6(A6, IPv6Address(ours[0]), Protocol.UDP).encode(bytes(8))
     frame = Frame(ethernet(Ethertype.IPV6, giant[:4] + b"\xff\xff" + giant[6:]), pad=0xFFFF)
-    yield "srv6-giant-replicated", seed("srv6", frame)
+    yield "srv6-giant-replicated", seed("srv6", *wide, frame)
 
 
 def srv6_walk() -> Seeds:
@@ -413,6 +431,9 @@ def overlay_seeds() -> Seeds:
         wrong = bytearray(plain)
         wrong[at] = value
         yield f"overlay-ipv4-{name}", seed("bier", ip(bytes(wrong), flags=CHECKSUM_MISSING))
+    for checksum in (0xFEFF, 0xFF00, 0xFFFE):  # where the TTL's part of it carries
+        ident = (internet_checksum(plain[:4] + plain[6:10] + b"\0\0" + plain[12:20]) - checksum) % 0xFFFF
+        yield f"overlay-ipv4-checksum-{checksum:x}", seed("bier", ip(plain[:4] + ident.to_bytes(2, "big") + plain[6:]))
     yield "overlay-ipv4-header-checksum", seed("bier", replace(ip(plain[:10] + b"\0\1" + plain[12:]), flags=0))
     yield (
         "overlay-flow-labels",
@@ -427,27 +448,15 @@ def nested_seeds() -> Seeds:
 
 
 def machine_seeds() -> Seeds:
-    port = PORTS.index("in")
-    yield "machine-down", seed("bier", b"I\x03\x00\x05\xdc", *(bier("ethernet", 1, {k}) for k in (1, 2, 3, 9)))
-    yield (
-        "machine-mtu",
-        seed("bier", *(struct.pack("!cBBH", b"I", k, 1, 60) for k in range(6)), bier("ethernet", 1, {1, 2, 3})),
-    )
-    yield (
-        "machine-neighbours",
-        seed("bier", b"N\x02\x01", b"N\x03\x01", bier("ethernet", 1, {9}), bier("mpls", 100, {9})),
-    )
-    yield (
-        "machine-other",
-        seed(
-            "bier",
-            Frame(b"", port="in"),
-            Frame(ethernet(0x0806, bytes(28))),
-            Frame(ethernet(Ethertype.BIER, bytes(40)), flags=0),
-            replace(bier("ethernet", 1, {1}), port="host"),
-            Frame(bytes([port] * 14)),
-        ),
-    )
+    yield "machine-down", seed("bier", interface("out1", up=False), *(bier("ethernet", 1, {k}) for k in (1, 2, 3, 9)))
+    frame = bier("ethernet", 1, {2})
+    for less in (0, 1, 14):
+        yield f"machine-mtu-{less}-short", seed("bier", interface("out2", mtu=len(frame.data) - 14 - less), frame)
+    frames = [bier("ethernet", 1, {9}), bier("mpls", 100, {9})]
+    yield "machine-neighbours", seed("bier", *frames, b"N\x02\x01", b"N\x03\x01", *frames, b"N\x02\x00", *frames)
+    frames = [Frame(b""), Frame(bytes(14)), Frame(ethernet(0x0806, bytes(28))), replace(frame, port="host")]
+    frames.append(Frame(ethernet(Ethertype.BIER, bytes(40)), flags=0))
+    yield "machine-other", seed("bier", *frames)
 
 
 # -- the control language ----------------------------------------------------------------------------------------------
@@ -563,7 +572,9 @@ flow 1 * 232.1.1.1 port q port q
 flow 1 * 232.1.1.1 bier ethernet 5 0
 flow 1 * 232.1.1.1 bier ethernet 5 10000000000000000
 flow 1 * 232.1.1.1 bier mpls 16 1
-flow 1 * 232.1.1.1 segment 99 port absent""".splitlines()
+flow 1 * 232.1.1.1 segment 99
+flow 1 * 232.1.1.1 bier ethernet 99 1
+flow 1 * 232.1.1.1 port absent""".splitlines()
 
 
 def control_seeds() -> Seeds:
