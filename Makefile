@@ -13,7 +13,7 @@ ROOT := $(or $(shell cd "$$(dirname "$$(sed 's/^ *//' <<<'$(MAKEFILE_LIST)')")" 
 IN := cd "$(ROOT)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help testbed test vm-test check lint bench golden deps forwarder clean
+.PHONY: help testbed test vm-test check lint bench fuzz golden deps forwarder fuzzer clean
 
 help: ## Show this
 	@$(IN) awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -22,7 +22,7 @@ help: ## Show this
 testbed: deps forwarder ## Deliver a 2 GiB model to 8 clouds over PIM through a link failure (scenarios/quickstart.yaml)
 	@$(IN) scripts/as-root .venv/bin/testbed run scenarios/quickstart.yaml $(ARGS)
 
-test: deps forwarder ## Run all tests (needs root: many build small networks)
+test: deps forwarder fuzzer ## Run all tests (needs root: many build small networks)
 	@$(IN) scripts/as-root .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 vm-test: deps ## Run the tests that need netem in a virtual machine, where this kernel has none (two minutes)
@@ -39,6 +39,9 @@ bench: deps forwarder ## Run every benchmark; QUICK=1 keeps each under 45 second
 	  scripts/as-root .venv/bin/python "$$bench" $(if $(QUICK),--quick) $(ARGS) || status=1; \
 	done; exit $$status
 
+fuzz: ## Fuzz the forwarder's core for a minute; ARGS="-max_total_time=3600" for an hour (scripts/fuzz)
+	@$(IN) scripts/fuzz $(ARGS)
+
 golden: deps ## Write tests/golden anew from the code; read the diff before you commit it
 	@$(IN) UPDATE_GOLDEN=1 .venv/bin/python -m pytest -q tests/golden $(ARGS)
 
@@ -47,6 +50,9 @@ deps: ## Install what is missing: Debian packages, then the virtual environment 
 
 forwarder: deps ## Build the BIER and SR-P2MP forwarder (C; testbed/forwarder/bin) where its sources are newer
 	@$(IN) flock testbed/forwarder/src make -s -C testbed/forwarder/src
+
+fuzzer:
+	@$(IN) scripts/deps tests && flock testbed/forwarder/src make -s -C testbed/forwarder/src fuzz
 
 clean: ## Remove caches and builds; .venv and results/ stay (leftover labs: .venv/bin/testbed clean)
 	@$(IN) junk=(build testbed/forwarder/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis); \
