@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
     if subprocess.run([*make, "-q", "../bin/fuzz"], env=environment, stderr=subprocess.DEVNULL).returncode == 0:
         return FORWARDER / "bin" / "fuzz"
+    if not shutil.which("clang"):
+        pytest.fail("clang is missing: scripts/deps tests")
     folder = tmp_path_factory.mktemp("fuzzer")
     subprocess.run([*make, f"BIN={folder}", f"{folder}/fuzz"], env=environment, check=True)
     return folder / "fuzz"
