@@ -42,6 +42,7 @@ class Bier:
     ospf_api = True
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
+        options = {key: int(v) if isinstance(v, str) and v.isdecimal() else v for key, v in options.items()}
         problems = [
             Problem(f"scheme bier has no option {key!r}", hint=f"its options: {', '.join(_OPTIONS)}")
             for key in options.keys() - _OPTIONS.keys()
