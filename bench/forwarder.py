@@ -335,9 +335,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--frames", default="1400,8900", help="frame sizes in bytes")
+    parser.add_argument("--steps", type=int, default=9, help="of bisection")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each burst")
     parser.add_argument("--setups", default=",".join(SETUPS))
     options = parser.parse_args()
-    runs, steps, seconds = (1, 5, 0.4) if options.quick else (options.runs, 9, 1.0)
+    runs, steps, seconds = (1, 5, 0.4) if options.quick else (options.runs, options.steps, options.seconds)
     sizes = [int(size) for size in options.frames.split(",")]
     plan = make_plan(Topology.model_validate(TOPOLOGY))
     rows = []
