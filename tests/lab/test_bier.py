@@ -195,6 +195,8 @@ def test_state_per_flow_is_at_the_edges_only(built: BierLab, stream: Stream) -> 
 
 
 def test_another_destination_set_touches_no_other_router(built: BierLab) -> None:
+    for node in built.lab.routers:  # those who listened before have left
+        wait_for(lambda n=node: built.state(n.name)["members"] == 0, f"the leaves at {node.name}")
     before = {node.name: _updates(built, node.name) for node in built.lab.routers}
     built.scheme.prepare(built.lab, built.scheme.flow(240), built.lab.plan.repository, built.sites[:1])
     built.scheme.prepare(built.lab, built.scheme.flow(240), built.lab.plan.repository, built.sites[1:])
