@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -36,7 +37,10 @@ from testbed.errors import ForwarderError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.tables import Tables
 from testbed.packet import Encapsulation
+from testbed.packet.ospf_lsa import LsaType
 
+FAREWELL = 8.0  # seconds that a farewell may take
+OSPF_PATIENCE = 2.0  # seconds for ospfd to answer: nothing else is served meanwhile
 RETRY = 0.2  # seconds between attempts to reach an ospfd or a forwarder that is not there
 
 
@@ -57,7 +61,7 @@ class Agent:
         self.membership = Membership(list(config.lans))
         self.flows = BierFlows(config)
         self.joins = Joins(config.bfr_id, self.bfrs.router_of)
-        self.api = OspfApi()
+        self.api = OspfApi(timeout=OSPF_PATIENCE)
         self.forwarder = Forwarder(Path(config.forwarder))
         self.programmed = False
         self.stopping = False
@@ -249,10 +253,19 @@ class Agent:
         return advertisement(config.prefix, config.sd, bfr_id, label, config.bsl, config.max_si)
 
     def _farewell(self) -> None:
+        """Give the BFR-id up, and stay until ospfd has said so: FRR 8.4 holds a new instance of an LSA back for up to
+        5 s (MinLSInterval, RFC 2328 appendix B). That the LSA itself goes with our connection is ospfd's business."""
+        body = self._advertisement(0)
+        end = time.monotonic() + FAREWELL
         try:
             if self.api.connected:
-                self.api.originate(OPAQUE_TYPE, self.config.sd, self._advertisement(0))
-                self.api.withdraw(OPAQUE_TYPE, self.config.sd)
+                self.api.originate(OPAQUE_TYPE, self.config.sd, body)
+            while self.api.connected and time.monotonic() < end:
+                self.api.process()
+                if any(lsa.body == body for lsa in self.api.lsdb.of_type(LsaType.OPAQUE_AREA)):
+                    self._report("farewell", {})
+                    return
+                select.select(self.api.filenos(), (), (), end - time.monotonic())
         except OspfApiError as error:
             self._report("farewell-failed", {"why": str(error)})
 

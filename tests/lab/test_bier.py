@@ -12,7 +12,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from small_lab import wait_for
+from small_lab import DEADLINE_S, wait_for
 
 from testbed.control.bier_config import COMMANDS
 from testbed.control.commands import ask
@@ -156,9 +156,10 @@ class BierLab:
         return Stream(self.lab, flow, hosts)
 
     def state(self, router: str) -> dict[str, Any]:
+        """What the agent says of itself; it may be busy with an ospfd that is silent."""
         loopback = self.lab.plan.nodes[router].loopback
         assert loopback is not None
-        return self.lab[router].call(lambda: ask((str(loopback.ip), COMMANDS), {"op": "state"}))
+        return self.lab[router].call(lambda: ask((str(loopback.ip), COMMANDS), {"op": "state"}, DEADLINE_S))
 
     def forwarder(self, router: str) -> Forwarder:
         return Forwarder(ForwarderDaemon(self.lab[router]).socket)
