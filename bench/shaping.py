@@ -19,8 +19,8 @@ import multiprocessing
 import socket
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from testbed.lab import namespace
@@ -39,6 +39,7 @@ PROTOCOLS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 UDP_HEADERS = 20 + 8
 # A full queue and a sender at its pace; less than a second at every rate.
 WARM_UP_S = 0.5
+DEADLINE_S = 60.0
 SO_SNDBUFFORCE = 32
 
 
@@ -70,8 +71,10 @@ def make_lab(rates: list[int]) -> tuple[Lab, dict[tuple[int, int], Link]]:
     return lab, {case: plan.links[f"link{n}"] for n, case in enumerate(cases)}
 
 
-def send(sock: socket.socket, size: int) -> None:
+def send(sock: socket.socket, size: int, started: Event) -> None:
     data = bytes(size)
+    sock.send(data)
+    started.set()
     while True:
         sock.send(data)
 
@@ -113,17 +116,19 @@ def read(lab: Lab, link: Link) -> Reading:
 
 def measure(lab: Lab, link: Link, protocol: str, seconds: float) -> Sample:
     """Keep the link full; what it passed in `seconds`, as a share of its rate."""
-    before = read(lab, link).bytes
     sender, receiver = connect(lab, link, protocol)
     size = 2**20 if protocol == "tcp" else link.mtu - UDP_HEADERS
     context = multiprocessing.get_context("spawn")
-    tasks: list[tuple[Callable[..., None], tuple[object, ...]]] = [(receive, (receiver,)), (send, (sender, size))]
-    processes = [context.Process(target=work, args=arguments, daemon=True) for work, arguments in tasks]
+    started = context.Event()
+    processes = [
+        context.Process(target=receive, args=(receiver,), daemon=True),
+        context.Process(target=send, args=(sender, size, started), daemon=True),
+    ]
     try:
         for process in processes:
             process.start()
-        while read(lab, link).bytes <= before + link.shape.burst:
-            time.sleep(0.01)
+        if not started.wait(DEADLINE_S):
+            raise SystemExit(f"nothing was sent within {DEADLINE_S:g} s")
         time.sleep(WARM_UP_S)
         ticks, readings = _ticks(), [read(lab, link)]
         while readings[-1].t < readings[0].t + seconds:
