@@ -237,7 +237,7 @@ def test_a_killed_receiver_is_not_delivered(net: Net, delivery: Delivery, tmp_pa
 def test_a_destination_that_never_answers_is_given_up(net: Net, delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
     net.link("s1-st", "down")
     try:
-        with Session(replace(delivery, patience=1.0), Uftp(), net.spawn, tmp_path, bulk) as session:
+        with Session(replace(delivery, patience=3.0), Uftp(), net.spawn, tmp_path, bulk) as session:
             session.prepare(DEADLINE)
             session.start()
             assert session.wait(DEADLINE)
