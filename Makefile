@@ -51,7 +51,7 @@ deps: ## Install what is missing: Debian packages, then the virtual environment 
 forwarder: deps ## Build the BIER and SR-P2MP forwarder (C; testbed/forwarder/bin) where its sources are newer
 	@$(IN) flock testbed/forwarder/src make -s -C testbed/forwarder/src
 
-fuzzer: ## Build the fuzzer of the core (clang; build/fuzz)
+fuzzer: ## Build the fuzzer of the core (clang; testbed/forwarder/bin/fuzz)
 	@$(IN) scripts/deps tests && flock testbed/forwarder/src make -s -C testbed/forwarder/src fuzz
 
 clean: ## Remove caches and builds; .venv and results/ stay (leftover labs: .venv/bin/testbed clean)

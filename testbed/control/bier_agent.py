@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any
 
 from testbed.control.bfrs import Bfrs, advertisement
-from testbed.control.bier_config import COMMANDS, OPAQUE_TYPE, BierConfig
+from testbed.control.bier_config import COMMANDS, OPAQUE_TYPE, OVERLAY_IN, OVERLAY_OUT, BierConfig
 from testbed.control.bier_flows import BierFlows
 from testbed.control.bift import Bifts, Domain, NextHops
 from testbed.control.commands import Answer, CommandServer
@@ -52,7 +52,14 @@ class Agent:
         mpls = config.encapsulation == "mpls"
         encapsulation = Encapsulation.MPLS if mpls else Encapsulation.NON_MPLS
         domain = Domain(
-            config.sd, config.bsl, encapsulation, config.first_bift_id, config.bfr_id, 2, config.mtu, config.ways
+            config.sd,
+            config.bsl,
+            encapsulation,
+            config.first_bift_id,
+            bfr_id=config.bfr_id,
+            context=OVERLAY_OUT,
+            mtu=config.mtu,
+            ways=config.ways,
         )
         self.nexthops = NextHops()
         self.bifts = Bifts(domain, self.nexthops)
@@ -210,7 +217,7 @@ class Agent:
                 self._report("bift", {"lines": len(lines), "since": self._since})
             self._since = None
         except ForwarderError as error:
-            if self.programmed or not str(error).endswith(("directory", "refused")):
+            if self.programmed:  # else it is known already, and tried again
                 self._report("forwarder-error", {"why": str(error)})
             self.programmed = False
 
@@ -237,7 +244,7 @@ class Agent:
 
     def _static(self) -> list[str]:
         lines = [f"port {name} transport" for name in self.config.transport]
-        return lines + [f"port {name} context 1" for name in self.config.lans]
+        return lines + [f"port {name} context {OVERLAY_IN}" for name in self.config.lans]
 
     def _adopt(self) -> None:
         """A predecessor's flows, from a forwarder that went on without him."""

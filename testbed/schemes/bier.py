@@ -127,7 +127,7 @@ class Bier:
 
     def control(self, lab: Lab) -> dict[str, dict[str, int]]:
         kinds = [event.kind for event in self.events(lab)]
-        return {"bier": {"messages": 0, "BIFT updates": kinds.count("bift")}}
+        return {"bier": {"BIFT updates": kinds.count("bift")}}
 
     def _start_agent(self, lab: Lab, node: Node) -> subprocess.Popen[bytes]:
         config, ids = node.spec, bfr_ids(lab.plan)

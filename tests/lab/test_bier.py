@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from itertools import count
 from threading import Event, Thread
 from typing import Any
 
@@ -32,6 +33,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="nee
 
 PORT = 5555
 MCAST_JOIN_SOURCE_GROUP = 46
+NUMBERS = count(1)  # of flows: each test has its own
 
 
 class Receiver:
@@ -175,8 +177,8 @@ def built() -> Iterator[BierLab]:
 
 
 @pytest.fixture
-def stream(built: BierLab, request: pytest.FixtureRequest) -> Iterator[Stream]:
-    made = built.stream(1 + abs(hash(request.node.name)) % 200)
+def stream(built: BierLab) -> Iterator[Stream]:
+    made = built.stream(next(NUMBERS))
     try:
         made.flows()
         yield made
