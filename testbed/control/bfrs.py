@@ -100,8 +100,12 @@ class Bfrs:
         return found
 
     def neighbours(self, bfrs: Iterable[Bfr]) -> Mapping[IPv4Address, int]:
-        """Interface address -> what its router calls the BIFT of SI 0, for every BFR's interface."""
-        return {via: bfr.first_bift_id for bfr in bfrs for via in self._interfaces.get(bfr.router, ())}
+        """Interface address or BFR-prefix -> what its router calls the BIFT of SI 0, for every BFR."""
+        return {
+            address: bfr.first_bift_id
+            for bfr in bfrs
+            for address in (bfr.prefix, *self._interfaces.get(bfr.router, ()))
+        }
 
     def router_of(self, address: IPv4Address) -> IPv4Address | None:
         """The router whose stub network an address is in: a source's first hop."""

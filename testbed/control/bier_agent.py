@@ -33,6 +33,7 @@ from testbed.control.joins import Joins
 from testbed.control.membership import Membership
 from testbed.control.ospf_api import Lost, LsaEvent, OspfApi, OspfApiError
 from testbed.control.routes import Routes
+from testbed.control.tunnels import Tunnels
 from testbed.errors import ForwarderError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.tables import Tables
@@ -65,6 +66,7 @@ class Agent:
         self.bifts = Bifts(domain, self.nexthops)
         self.bfrs = Bfrs(config.sd, config.bsl, config.hold, None if mpls else config.first_bift_id)
         self.routes = Routes()
+        self.tunnels = Tunnels(config.prefix)
         self.membership = Membership(list(config.lans))
         self.flows = BierFlows(config)
         self.joins = Joins(config.bfr_id, self.bfrs.router_of)
@@ -93,7 +95,7 @@ class Agent:
         self._adopt()
         for network, hops in self.routes.current().items():
             if network.prefixlen == 32:
-                self.bifts.set_route(network.network_address, hops)
+                self.tunnels.set_route(network.network_address, hops)
         while not self.stopping:
             self._connect()
             if self.api.connected or self.programmed:
@@ -133,6 +135,7 @@ class Agent:
         matters = False
         for event in self.api.process():
             if isinstance(event, LsaEvent):
+                self.tunnels.update(event.change, event.lsa)
                 if self.bfrs.update(event.t, event.change, event.lsa):
                     matters = True
                     self._note(event.t)
@@ -157,12 +160,13 @@ class Agent:
             ignored = [str(each) for each in self.bfrs.ignored]
             self._report("bfrs", {"bfers": sum(1 for bfr_id in known.values() if bfr_id), "ignored": ignored})
         self._known, self._near = known, near
+        self.tunnels.set_bfrs(bfrs, near, time.monotonic())
 
     def _routes_changed(self) -> None:
         t = time.monotonic()
         for route in self.routes.changed():
             if route.network.prefixlen == 32:
-                self.bifts.set_route(route.network.network_address, route.hops)
+                self.tunnels.set_route(route.network.network_address, route.hops)
                 self._note(t)
 
     def _members_changed(self) -> None:
@@ -239,11 +243,14 @@ class Agent:
         self.forwarder.close()
 
     def _changes(self) -> list[str]:
+        for prefix, hops in self.tunnels.changes(time.monotonic()):
+            self.bifts.set_route(prefix, hops)
         bifts = self.bifts.changes()
         return [*self.nexthops.changes(), *bifts, *self.flows.changes(self.bifts.sets)]
 
     def _static(self) -> list[str]:
-        lines = [f"port {name} transport" for name in self.config.transport]
+        lines = [f"node tunnel {self.config.loopback}"]
+        lines += [f"port {name} transport" for name in self.config.transport]
         return lines + [f"port {name} context {OVERLAY_IN}" for name in self.config.lans]
 
     def _adopt(self) -> None:
@@ -279,7 +286,7 @@ class Agent:
     def _timeout(self) -> float | None:
         """How long to wait for something to happen: for ever, but for what is to be tried again."""
         waits = [RETRY] if not self.api.connected or not self.programmed else []
-        expiries = (self.bfrs.next_expiry(), self.membership.confirm_by)
+        expiries = (self.bfrs.next_expiry(), self.membership.confirm_by, self.tunnels.due)
         waits += [max(0.0, expiry - time.monotonic()) for expiry in expiries if expiry is not None]
         return min(waits, default=None)
 

@@ -126,7 +126,8 @@ def test_interfaces_of_bfrs_and_first_hops_of_sources(bfrs: Bfrs) -> None:
         )
         lsa = Lsa(LsaType.ROUTER, ip(f"10.255.0.{router}"), ip(f"10.255.0.{router}"), RouterLsa(moved).encode())
         assert bfrs.update(0.0, Change.ADDED, lsa)
-    assert bfrs.neighbours(bfrs.accepted()) == {ip("10.0.0.1"): 1}
+    prefixes = {ip("10.255.0.1"): 1, ip("10.255.0.2"): 1}
+    assert bfrs.neighbours(bfrs.accepted()) == {ip("10.0.0.1"): 1} | prefixes
     assert bfrs.router_of(ip("10.64.0.2")) == ip("10.255.0.1")
     assert bfrs.router_of(ip("192.0.2.1")) is None
 
