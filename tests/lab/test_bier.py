@@ -28,6 +28,7 @@ from testbed.plan.types import Role
 from testbed.schemes.base import Flow
 from testbed.schemes.bier import Bier, bfr_ids
 from testbed.spec.load import load_topology
+from testbed.spec.topology import Router
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -115,11 +116,14 @@ class Stream:
 
 
 class BierLab:
-    """The ring of three sites, with the scheme started."""
+    """The ring of three sites, with the scheme started; some of its core routers may be no BFRs."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, without: tuple[str, ...] = (), **options: Any) -> None:
+        self.without, self.options = without, options
         self.scheme = Bier(options)
-        plan = make_plan(load_topology("ring"))
+        topology = load_topology("ring")
+        plain = {name: Router(kind="router", bier=False) for name in without}
+        plan = make_plan(topology.model_copy(update={"nodes": topology.nodes | plain}))
         configs = {
             router.name: render(
                 plan,
