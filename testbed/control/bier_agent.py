@@ -38,6 +38,7 @@ from testbed.errors import ForwarderError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.tables import Tables
 from testbed.packet import Encapsulation
+from testbed.packet.ospf_bier_accept import Ignored
 from testbed.packet.ospf_lsa import LsaType
 
 FAREWELL = 8.0  # seconds that a farewell may take
@@ -80,6 +81,8 @@ class Agent:
         self._events = open(config.events, "a", buffering=1)  # noqa: SIM115  (as long as the agent)
         self._known: dict[IPv4Address, int] = {}
         self._near: dict[IPv4Address, int] = {}
+        self._ignored: tuple[Ignored, ...] = ()
+        self._claims: bool | None = None  # whether the BFR-id is advertised as ours; None: nothing is advertised yet
         self._since: float | None = None  # when the oldest change came that the forwarder does not know yet
 
     def run(self) -> None:
@@ -91,7 +94,6 @@ class Agent:
         self._selector.register(self.membership, selectors.EVENT_READ, self._members_changed)
         CommandServer(self._selector, (self.config.loopback, COMMANDS), self._command)
         self.api.register(OPAQUE_TYPE)
-        self.api.originate(OPAQUE_TYPE, self.config.sd, self._advertisement(self.config.bfr_id))
         self._adopt()
         for network, hops in self.routes.current().items():
             if network.prefixlen == 32:
@@ -117,13 +119,15 @@ class Agent:
 
     def _connect(self) -> None:
         """Be connected to ospfd, if it is there; watch what is to be watched."""
-        if not self.api.connected:
-            try:
+        try:
+            if not self.api.connected:
                 self.api.connect()
                 self._report("ospf-connected", {})
                 self._lsas_changed()
-            except OspfApiError:
-                pass
+            if self.api.connected and not self._claims:
+                self._advertise()
+        except OspfApiError:
+            pass
         if self.api.filenos() != self._watched:
             for fd in self._watched:
                 self._selector.unregister(fd)
@@ -156,9 +160,10 @@ class Agent:
             self.bifts.set_neighbour(via, None)
         for via, first in near.items():
             self.bifts.set_neighbour(via, first)
-        if known != self._known:
+        if known != self._known or self.bfrs.ignored != self._ignored:
             ignored = [str(each) for each in self.bfrs.ignored]
             self._report("bfrs", {"bfers": sum(1 for bfr_id in known.values() if bfr_id), "ignored": ignored})
+        self._ignored = self.bfrs.ignored
         self._known, self._near = known, near
         self.tunnels.set_bfrs(bfrs, near, time.monotonic())
 
@@ -260,6 +265,18 @@ class Agent:
         except ForwarderError:
             return
         self.membership.adopt(members, time.monotonic())
+
+    def _advertise(self) -> None:
+        """Say what this router is. A BFR-id that another router has already is not claimed as long as it has it: RFC
+        8279 section 5 spares those who were first. Once claimed, it is never given back for that reason."""
+        others = self.bfrs.holders(self.config.bfr_id) - {self.config.prefix} if self.config.bfr_id else set()
+        if self._claims is None or not others:
+            self._claims = not others
+            self.api.originate(OPAQUE_TYPE, self.config.sd, self._advertisement(0 if others else self.config.bfr_id))
+            if others:
+                detail = {"bfr_id": self.config.bfr_id, "by": sorted(map(str, others))}
+                self._report("bfr-id-taken", detail)
+            self._lsas_changed()  # what came while ospfd was asked
 
     def _advertisement(self, bfr_id: int) -> bytes:
         label = self.config.first_bift_id if self.config.encapsulation == "mpls" else None

@@ -111,7 +111,8 @@ class Bier:
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
         for node in bfrs_of(lab):
             path = node.folder / "log" / "bier-agent.jsonl"
-            for line in path.read_text().splitlines() if path.exists() else ():
+            said = path.read_text() if path.exists() else ""
+            for line in said.splitlines()[: said.count("\n")]:  # the last may still be written
                 event = json.loads(line)
                 yield SchemeEvent(event["t"], event["kind"], node.name, event["detail"])
 
