@@ -103,10 +103,15 @@ class Agent:
         self._adopt()
         for prefix, hops in self.routes.current().items():
             self.bifts.set_route(prefix, hops)
+        frozen = False
         while not self.stopping:
             self._connect()
             self._program()
             self._watch_forwarder()
+            if self.programmed and not frozen:
+                gc.collect()
+                gc.freeze()  # what is here now stays: no collection has to look at it again when time matters
+                frozen = True
             ready: list[Callable[[], None]] = [key.data for key, _ in self._selector.select(self._timeout())]
             if self._routes_changed in ready:
                 ready.remove(self._routes_changed)
@@ -249,8 +254,6 @@ class Agent:
                 self.forwarder.replace(Tables.parse("\n".join(self._static() + self._changes())))
                 self.programmed = True
                 self._report_bift(-1)
-                gc.collect()
-                gc.freeze()  # what is here now stays: no collection has to look at it again, when time matters
             elif lines := self._changes():
                 self.forwarder.update(lines)
                 self._report_bift(len(lines))
