@@ -130,6 +130,7 @@ class Agent:
     def _connect(self) -> None:
         """Be connected to ospfd, if it is there; watch what is to be watched."""
         if not self.api.connected:
+            self._watch(())  # before there are new ones with the old numbers
             try:
                 self.api.connect()
                 self.learned = True
@@ -137,11 +138,14 @@ class Agent:
                 self._read_lsas()
             except OspfApiError:
                 pass
-        watched = self.api.filenos() if self._lsas_at is None else ()  # what waits would wake us all the while
-        if watched != self._watched:
+        self._watch(self.api.filenos() if self._lsas_at is None else ())  # what waits would wake us all the while
+
+    def _watch(self, fds: tuple[int, ...]) -> None:
+        """Hear of LSAs by these, and by no others."""
+        if fds != self._watched:
             for fd in self._watched:
                 self._selector.unregister(fd)
-            self._watched = watched
+            self._watched = fds
             for fd in self._watched:
                 self._selector.register(fd, selectors.EVENT_READ, self._lsas_changed)
 
