@@ -36,6 +36,7 @@ from testbed.plan.types import Role
 from testbed.run.program_client import Program
 from testbed.schemes import Flow, Scheme, make_scheme
 from testbed.schemes.base import SchemeEvent
+from testbed.schemes.bier import bfr_ids
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import SchemeChoice
 
@@ -124,11 +125,13 @@ def _receiver(lab: Lab, host: str, kind: str, flow: Flow, source: str) -> socket
 
 
 class Notifications:
-    """When the kernel told of another next hop of a host route, by router: what the run's own monitor stamps."""
+    """When the kernel told of another next hop towards a BFER, by router: what the run's own monitor stamps."""
 
     def __init__(self, lab: Lab) -> None:
         self.times: dict[str, list[float]] = {node.name: [] for node in lab.routers}
         self._hops: dict[tuple[str, str], Any] = {}
+        loopbacks = (lab.plan.nodes[name].loopback for name in bfr_ids(lab.plan))
+        self._bfers = {f"{loopback.ip}/32" for loopback in loopbacks if loopback}
         self._folder = tempfile.TemporaryDirectory()
         nodes = [{"name": node.name, "pid": node.pid} for node in lab.routers]
         self._program = Program(
@@ -141,7 +144,7 @@ class Notifications:
         self._program.wait_ready()
 
     def _take(self, t: float, kind: str, node: str, detail: dict[str, Any]) -> None:
-        if kind != "route" or not detail["dst"].endswith("/32"):
+        if kind != "route" or detail["dst"] not in self._bfers:
             return
         hops = (detail["via"], detail["ifname"]) if detail["op"] == "add" else None
         if self._hops.get((node, detail["dst"]), ()) != hops:
