@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
 from testbed.run import counters, fidelity
 from testbed.run.evidence import keep_configs, keep_logs, keep_trees
 from testbed.run.faults import resolve
+from testbed.run.igp_messages import Reading, messages_between, read_messages
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
@@ -31,8 +32,6 @@ from testbed.transfer.registry import TRANSPORTS
 from testbed.transfer.session import Session
 
 _POLL = 0.1
-
-Counts = Mapping[str, Mapping[str, int]]
 
 
 def carry_out(job: Job, choice: SchemeChoice, repetition: int, bundle: BundleWriter, observer: Observer) -> Run:
@@ -65,6 +64,7 @@ class _One:
         self.bundle, self.observer = bundle, observer
         self.name = f"{choice.name}-{repetition}"
         self.folder = bundle.run_dir(self.name)
+        self.scheme = make_scheme(choice)
         self.lab: Lab | None = None
         self.instruments: Instruments | None = None
         self.timeline: Timeline | None = None
@@ -73,15 +73,16 @@ class _One:
         self.zero = 0.0
         self.faulted: tuple[str, ...] = ()
         self.bringup: dict[str, float] = {}
-        self.control_before: dict[str, dict[str, int]] = {}
+        self.spoken: list[_Spoken] = []  # when the control plane stood, when every site had a probe
         self.state: dict[str, dict[str, int]] = {}
         self.control: dict[str, dict[str, int]] = {}
+        self.control_setup: dict[str, dict[str, int]] = {}
         self.grown: dict[counters.Direction, counters.Counters] = {}
         self.stopped = False
         self.requested: float | None = None
 
     def carry_out(self) -> Run:
-        scheme = make_scheme(self.choice)
+        scheme = self.scheme
         lab = self._bring_up(scheme)
         self._phase("preparing the transfer")
         self._prepare(lab, scheme)
@@ -132,6 +133,7 @@ class _One:
         return lab
 
     def _prepare(self, lab: Lab, scheme: Scheme) -> None:
+        self.spoken = [_Spoken.now(lab, scheme)]
         for number, cargo in enumerate(self.job.cargo, start=1):
             flow = scheme.flow(number)
             hosts = destinations(self.job.plan, cargo.sync)
@@ -164,7 +166,8 @@ class _One:
         self._phase("waiting for the first probe at every site")
         self.bringup["first_probe_s"] = instruments.wait_for_probes()
         instruments.settle()
-        self.control_before = scheme.control(lab)
+        self.spoken.append(_Spoken.now(lab, scheme))
+        self.control_setup = self.spoken[1].since(self.spoken[0])
         faults = []
         for fault in self.job.scenario.timeline:
             hosts = tuple(host for stream in self.streams for host in stream.hosts)
@@ -217,10 +220,8 @@ class _One:
         self.grown = self.instruments.counted()
         kernel = counters.multicast_state(lab.plan, lab.pid_of)
         daemons = scheme.state(lab)
-        for event in scheme.events(lab):
-            self.instruments.record(event.t, event.kind, event.router, event.detail)
         self.state = {name: {**kernel.get(name, {}), **daemons.get(name, {})} for name in kernel}
-        self.control = _growth(self.control_before, scheme.control(lab))
+        self.control = _Spoken.now(lab, scheme).since(self.spoken[1])
         keep_trees(lab, self.folder)
 
     def _stop_measuring(self) -> None:
@@ -231,7 +232,9 @@ class _One:
             self.timeline.stop()
         if self.lab is not None and self.instruments is not None and not self.grown:
             self.grown = self.instruments.counted()
-        if self.instruments is not None:
+        if self.lab is not None and self.instruments is not None:
+            for event in self.scheme.events(self.lab):
+                self.instruments.record(event.t, event.kind, event.router, event.detail)
             self.instruments.stop()
         for session in self.sessions:
             session.stop()
@@ -253,6 +256,10 @@ class _One:
                 outcome, reason = "invalid", str(judged["invalid"])
         events = self.instruments.events if self.instruments is not None else []
         hosts = [h for stream in self.streams for h in stream.hosts]
+        way = way_to_source if self.scheme.features is not None else way_to_site
+        # Multicast routing by the kernel is PIM's, which follows the routes to the source; whatever else forwards goes
+        # by the routes to the sites.
+        repairs = Repairs(self.job.plan, {host: way(self.job.plan, host) for host in hosts}, events)
         return Run(
             scheme=str(self.choice),
             repetition=self.repetition,
@@ -264,16 +271,11 @@ class _One:
             links=self._links(),
             state=self.state,
             control=self.control,
-            stages=find_stages(events, hosts, self._repairs(hosts, events).repaired),
+            control_setup=self.control_setup,
+            stages=find_stages(events, hosts, repairs.repaired, repairs.concerned, self.scheme.stages),
             fidelity=judged,
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )
-
-    def _repairs(self, hosts: Sequence[str], events: Sequence[Event]) -> Repairs:
-        """Multicast routing by the kernel is PIM's, which follows the routes to the source; whatever else forwards
-        goes by the routes to the sites."""
-        way = way_to_source if make_scheme(self.choice).features is not None else way_to_site
-        return Repairs(self.job.plan, {host: way(self.job.plan, host) for host in hosts}, events)
 
     def _rates(self, sites: tuple[SiteResult, ...]) -> tuple[float | None, float | None]:
         """What was to be sent and what was, in layer-2 bit/s until the last site had it; repairs count as sent.
@@ -337,8 +339,20 @@ class _One:
         self.observer.event(event)
 
 
-def _growth(before: Counts, after: Counts) -> dict[str, dict[str, int]]:
-    return {
-        protocol: {key: value - before.get(protocol, {}).get(key, 0) for key, value in counts.items()}
-        for protocol, counts in after.items()
-    }
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """The control messages up to a moment: the scheme's own, and those that every scheme has."""
+
+    own: Mapping[str, Mapping[str, int]]
+    igp: Reading
+
+    @classmethod
+    def now(cls, lab: Lab, scheme: Scheme) -> _Spoken:
+        return cls(scheme.control(lab), read_messages(lab))
+
+    def since(self, before: _Spoken) -> dict[str, dict[str, int]]:
+        own = {
+            protocol: {key: value - before.own.get(protocol, {}).get(key, 0) for key, value in counts.items()}
+            for protocol, counts in self.own.items()
+        }
+        return own | messages_between(before.igp, self.igp)

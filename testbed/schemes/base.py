@@ -43,6 +43,10 @@ class Scheme(Protocol):
     ospf_api: bool
     """Whether it speaks to ospfd's OSPF API."""
 
+    stages: tuple[str, ...]
+    """The kinds of events, the kernel's or its own, that are stages of its convergence, in the order of their course:
+    each becomes a `<kind>_ms` of a run's stages and a mark in the report's timelines."""
+
     def __init__(self, options: dict[str, OptionValue]) -> None: ...
 
     def flow(self, number: int) -> Flow:

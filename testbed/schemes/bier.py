@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
@@ -31,6 +32,8 @@ _OPTIONS: dict[str, tuple[OptionValue, ...]] = {
     "ways": (1, 2, 4, 8),
 }
 _DEFAULTS: dict[str, OptionValue] = {"encapsulation": "ethernet", "bsl": 256, "signalling": "push", "ways": 1}
+# What an agent counts (control/tally.py), so that what did not happen is told as 0.
+_COUNTED = ("LSAs originated", "LSAs received", "flow commands", "join commands", "leave commands", "bytes")
 
 
 class Bier:
@@ -40,6 +43,7 @@ class Bier:
     name = "bier"
     features: PimFeatures | None = None
     ospf_api = True
+    stages: tuple[str, ...] = ("bift",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         options = {key: int(v) if isinstance(v, str) and v.isdecimal() else v for key, v in options.items()}
@@ -126,8 +130,16 @@ class Bier:
         return found
 
     def control(self, lab: Lab) -> dict[str, dict[str, int]]:
-        kinds = [event.kind for event in self.events(lab)]
-        return {"bier": {"BIFT updates": kinds.count("bift")}}
+        """BIER's own: its LSAs where they began and where they arrived, and commands about flows (docs/bier.md).
+
+        And how often an agent changed its forwarder's tables, which is no message on any link.
+        """
+        total: Counter[str] = Counter(dict.fromkeys(_COUNTED, 0))
+        for node in lab.routers:
+            total.update(_ask(node, node, {"op": "state"})["control"])
+        messages = sum(count for key, count in total.items() if key not in ("bytes", "LSAs received"))
+        updates = sum(event.kind == "bift" for event in self.events(lab))
+        return {"bier": {"messages": messages, **total, "BIFT updates": updates}}
 
     def _start_agent(self, lab: Lab, node: Node) -> subprocess.Popen[bytes]:
         config, ids = node.spec, bfr_ids(lab.plan)

@@ -24,6 +24,7 @@ class _Pim:
     name: str
     features: PimFeatures | None
     ospf_api = False
+    stages: tuple[str, ...] = ("mroute",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         if options:

@@ -1,0 +1,27 @@
+"""What an agent counts of BIER's own control messages: its LSAs, and the commands about flows, with their bytes."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address
+from typing import Any
+
+from testbed.control.bier_config import OPAQUE_TYPE
+from testbed.control.lsdb import Change
+from testbed.control.ospf_api import LsaEvent
+from testbed.packet.ospf_lsa import HEADER_SIZE, LsaType
+
+
+def of_lsa(event: LsaEvent, router_id: IPv4Address) -> dict[str, int]:
+    """What became of an LSA, if it is a BIER one, whole and new: it was flooded from here, or at least once to here."""
+    lsa = event.lsa
+    if lsa.type != LsaType.OPAQUE_AREA or lsa.opaque_type != OPAQUE_TYPE or event.change is Change.DELETED:
+        return {}
+    what = "LSAs originated" if lsa.advertising_router == router_id else "LSAs received"
+    return {what: 1, "bytes": HEADER_SIZE + len(lsa.body)}
+
+
+def of_command(command: dict[str, Any]) -> dict[str, int]:
+    """A command as it came, a line of JSON; one that only asks for the state is the harness's, and not counted."""
+    what = command.get("op")
+    return {} if what == "state" else {f"{what} commands": 1, "bytes": len(json.dumps(command)) + 1}
