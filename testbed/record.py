@@ -84,9 +84,10 @@ class Run:
     """One scenario, one scheme, one repetition.
 
     `state`: entries by router. `control`: messages (and `bytes`, where anybody counts them) by protocol while the model
-    was sent, all routers together; `control_setup`: the same from the moment the control plane stood until every site
-    had received a probe. `stages`: the convergence after each fault and restoration, a row a site: run/stages.py has
-    the keys, which end in `_ms`; a scheme adds its own, and a reader takes those it does not know as they come.
+    was sent, all routers together; `control_setup`: the same from when the IGP stood until every site had received a
+    probe, in which the scheme came up and set its flows up. `stages`: the convergence after each fault and restoration,
+    a row a site. Its keys, which end in `_ms`, are explained in run/stages.py; a scheme adds its own, and a reader
+    takes those it does not know as they come.
     """
 
     scheme: str

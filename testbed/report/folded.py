@@ -15,6 +15,7 @@ from testbed.report.svg import colour
 IDLE_MS = 100.0  # a shorter silence is never folded
 _IDLE_SHARE = 0.25  # nor one that is less than this of everything
 _FOLD, _LEAST = 0.05, 0.12  # widths of a fold and of the narrowest busy stretch; the whole axis is 1 or a little more
+_MARGIN_MS = 0.5  # at the ends of a stretch, at least
 _TICKS = 8  # about so many on a whole axis
 
 
@@ -43,7 +44,7 @@ class Folded:
             count = max(1, round(_TICKS * (right - left) / self.knots[-1][1]))
             found = [t for t in MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(start, end) if start <= t <= end]
             ticks += self.x(found)
-            labels += [f"{t:,.0f}" if float(t).is_integer() else f"{t:,g}" for t in found]
+            labels += [f"{t:,.0f}" if float(t).is_integer() else f"{t:,.10g}" for t in found]
         for left, right in self.folds:
             axes.axvspan(left, right, color=colour("rule"), alpha=0.7, linewidth=0)
         axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -59,7 +60,7 @@ def fold(times: Iterable[float]) -> Folded:
     cuts = [i for i, (a, b) in enumerate(pairwise(ordered), start=1) if b - a > idle]
     stretches = [(ordered[a], ordered[b - 1]) for a, b in pairwise([0, *cuts, len(ordered)])]
     busy = sum(end - start for start, end in stretches) or 1.0
-    margin = 0.02 * busy
+    margin = max(0.02 * busy, _MARGIN_MS)
     knots: list[tuple[float, float]] = []
     x = 0.0
     for start, end in stretches:

@@ -30,8 +30,8 @@ def control(series: Sequence[Series]) -> Table:
 
 
 def control_setup(series: Sequence[Series]) -> Table:
-    """The same for the time before: from when the control plane stood until every site had a probe."""
-    note = "From when the control plane stood until every site had received a probe: what it took to set the flow up."
+    """The same for the time before: from when the IGP stood until every site had a probe."""
+    note = "From when the IGP stood until every site had received a probe: the scheme comes up and sets its flows up."
     return _control("Control traffic before the transfer", series, "control_setup", note)
 
 
@@ -59,7 +59,7 @@ def state(series: Sequence[Series]) -> Table:
             total, most = summarise(sum(n) for n in nodes if n), summarise(max(n) for n in nodes if n)
             having = summarise(sum(map(bool, n)) for n in nodes if n)
             if total and most and having:
-                of = max(len(n) for n in nodes)
+                of = max(len(f.run.state) for f in s.usable)
                 where = f"at {fmt.count(having.median)} of {of} nodes, at most {fmt.count(most.median)} at one"
                 row.append(Cell(fmt.count(total.median), where if total.maximum else ""))
             else:

@@ -29,7 +29,9 @@ _STAGES = {
     "beyond_igp_ms": "Beyond the IGP",
 }
 # Of the fault, and of no site's path alone.
-_ANYWHERE = ("link_down_ms", "link_up_ms", "neighbour_ms", "lsa_sent_ms", "route_first_ms", "route_ms")
+_ANYWHERE = (
+    "link_down_ms", "link_up_ms", "detection_ms", "neighbour_ms", "lsa_sent_ms", "route_first_ms", "route_ms",
+)  # fmt: skip
 _NOT_IN_BRIEF = ("link_down_ms", "link_up_ms", "route_first_ms", "outage_start_ms")
 
 Stage = Mapping[str, Any]

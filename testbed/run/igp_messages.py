@@ -24,7 +24,7 @@ _OSPF = {
     "lsAckOut": "link_state_acknowledgment",
 }
 
-Reading = Mapping[tuple[str, str, str, str], int]  # protocol, kind of message, router, interface
+Reading = Mapping[tuple[str, str, str, str], int]  # protocol, kind of message ("": of its only one), router, interface
 
 
 def read_messages(lab: Lab) -> Reading:
@@ -38,7 +38,7 @@ def read_messages(lab: Lab) -> Reading:
                     found["ospf", kind, node.name, name] = int(interface.get(key, 0))
         if (folder / "bfdd.vty").exists():  # a timer profile may do without
             for peer in _ask(folder / "bfdd.vty", "show bfd peers counters json", list):
-                found["bfd", "control", node.name, str(peer.get("peer"))] = int(peer.get("control-packet-output", 0))
+                found["bfd", "", node.name, str(peer.get("peer"))] = int(peer.get("control-packet-output", 0))
     return found
 
 
@@ -49,7 +49,7 @@ def messages_between(before: Reading, after: Reading) -> dict[str, dict[str, int
         protocol, kind, *_ = key
         then = before.get(key, 0)
         grown = now - then if now >= then else now
-        total.setdefault(protocol, Counter()).update({"messages": grown, kind: grown})
+        total.setdefault(protocol, Counter()).update({"messages": grown} | ({kind: grown} if kind else {}))
     return {protocol: dict(counts) for protocol, counts in total.items()}
 
 

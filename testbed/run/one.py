@@ -73,7 +73,7 @@ class _One:
         self.zero = 0.0
         self.faulted: tuple[str, ...] = ()
         self.bringup: dict[str, float] = {}
-        self.spoken: list[_Spoken] = []  # when the control plane stood, when every site had a probe
+        self.spoken: list[_Spoken] = []  # when the IGP stood, when every site had a probe
         self.state: dict[str, dict[str, int]] = {}
         self.control: dict[str, dict[str, int]] = {}
         self.control_setup: dict[str, dict[str, int]] = {}
@@ -125,6 +125,7 @@ class _One:
         keep_configs(lab, self.folder)
         lab.start()
         lab.wait_for_igp()
+        self.spoken = [_Spoken.now(lab, scheme)]
         self._phase(f"waiting for {scheme.name}")
         start = time.monotonic()
         scheme.start(lab)
@@ -133,7 +134,6 @@ class _One:
         return lab
 
     def _prepare(self, lab: Lab, scheme: Scheme) -> None:
-        self.spoken = [_Spoken.now(lab, scheme)]
         for number, cargo in enumerate(self.job.cargo, start=1):
             flow = scheme.flow(number)
             hosts = destinations(self.job.plan, cargo.sync)

@@ -71,4 +71,4 @@ class Scheme(Protocol):
         """Forwarding and protocol state entries, by router."""
 
     def control(self, lab: Lab) -> dict[str, dict[str, int]]:
-        """Control messages so far, by protocol: counters that only grow."""
+        """Control messages so far, by protocol: counters that only grow. Asked for before `start`, too."""

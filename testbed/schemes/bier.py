@@ -136,7 +136,8 @@ class Bier:
         """
         total: Counter[str] = Counter(dict.fromkeys(_COUNTED, 0))
         for node in lab.routers:
-            total.update(_ask(node, node, {"op": "state"})["control"])
+            if (node.name, "bier-agent") in lab.daemons:
+                total.update(_ask(node, node, {"op": "state"})["control"])
         messages = sum(count for key, count in total.items() if key not in ("bytes", "LSAs received"))
         updates = sum(event.kind == "bift" for event in self.events(lab))
         return {"bier": {"messages": messages, **total, "BIFT updates": updates}}
