@@ -148,8 +148,11 @@ def _routers(fault: Event, inside: Sequence[Event], own: Sequence[str]) -> list[
     return [row for _, row in sorted(found, key=lambda each: each[0])]
 
 
-def _detection(fault: Event, events: Iterable[Event]) -> tuple[float | None, str]:
-    """When the fault, or its end, was first noticed, and by what."""
+def _detection(fault: Event, events: Sequence[Event]) -> tuple[float | None, str]:
+    """When the fault, or its end, was first noticed, and by what.
+
+    bfdd tells ospfd first and its log then: an adjacency that goes just before its BFD session's line went by BFD.
+    """
     back = fault.kind == "fault-restored"
     for e in events:
         if e.kind == ("link-up" if back else "link-down"):
@@ -157,7 +160,9 @@ def _detection(fault: Event, events: Iterable[Event]) -> tuple[float | None, str
         if e.kind == "bfd" and (e.detail["to"] if back else e.detail["from"]) == "up":
             return e.t, "bfd"
         if e.kind == "neighbour" and (e.detail["to"] if back else e.detail["from"]) == "Full":
-            return e.t, "hello"
+            place = e.node, e.detail["ifname"]
+            bfd = (o.t for o in events if o.kind == "bfd" and (o.node, o.detail["ifname"]) == place)
+            return e.t, "bfd" if any(e.t <= t <= e.t + SLACK_S for t in bfd) else "hello"
     return None, ""
 
 

@@ -20,11 +20,11 @@ def lsa(ms: float, node: str, origin: str, kind: int = 1) -> Event:
 
 
 def adjacency(ms: float, node: str, before: str, after: str) -> Event:
-    return at(ms, "neighbour", node, **{"from": before, "to": after})
+    return at(ms, "neighbour", node, **{"ifname": "eth0", "from": before, "to": after})
 
 
 def bfd(ms: float, node: str, before: str, after: str) -> Event:
-    return at(ms, "bfd", node, **{"from": before, "to": after})
+    return at(ms, "bfd", node, **{"ifname": "eth0", "from": before, "to": after})
 
 
 # A cut between r1 and r2, seen by carrier; r3 and r4 change for it; s1-st is back after 45 ms.
@@ -120,6 +120,8 @@ def test_a_fault_that_leaves_the_carrier_is_detected_by_bfd_or_by_hellos() -> No
     silent = [CUT, bfd(133, "r1", "up", "down"), adjacency(134, "r1", "Full", "Deleted")]
     (row,) = find_stages(silent)
     assert (row["detection_ms"], row["detected_by"], row["neighbour_ms"]) == (133.0, "bfd", 134.0)
+    (row,) = find_stages([CUT, adjacency(133, "r1", "Full", "Deleted"), bfd(134, "r1", "up", "down")])  # told, then logged
+    assert (row["detection_ms"], row["detected_by"]) == (133.0, "bfd")
     unwatched = [CUT, adjacency(4000, "r1", "Full", "Deleted"), lsa(4001, "r1", "r1"), at(4002, "route", "r1")]
     (row,) = find_stages(unwatched)
     assert (row["detection_ms"], row["detected_by"], row["neighbour_ms"]) == (4000.0, "hello", 4000.0)
