@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from testbed.bundle import BundleWriter
 from testbed.errors import DaemonError, Interrupted, LabError, NotConverged, TransferError
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Reading, messages_between, read_igp
 from testbed.plan.frr import render
 from testbed.plan.paths import ideal_tree
 from testbed.plan.timers import profile
@@ -18,7 +18,6 @@ from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
 from testbed.run import counters, fidelity
 from testbed.run.evidence import keep_configs, keep_logs, keep_trees
 from testbed.run.faults import resolve
-from testbed.run.igp_messages import Reading, messages_between, read_messages
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
@@ -73,7 +72,7 @@ class _One:
         self.zero = 0.0
         self.faulted: tuple[str, ...] = ()
         self.bringup: dict[str, float] = {}
-        self.spoken: list[_Spoken] = []  # when the IGP stood, when every site had a probe
+        self.spoken: list[Reading] = []  # when the IGP stood, when every site had a probe
         self.state: dict[str, dict[str, int]] = {}
         self.control: dict[str, dict[str, int]] = {}
         self.control_setup: dict[str, dict[str, int]] = {}
@@ -125,7 +124,7 @@ class _One:
         keep_configs(lab, self.folder)
         lab.start()
         lab.wait_for_igp()
-        self.spoken = [_Spoken.now(lab, scheme)]
+        self.spoken = [_spoken(lab, scheme)]
         self._phase(f"waiting for {scheme.name}")
         start = time.monotonic()
         scheme.start(lab)
@@ -166,8 +165,8 @@ class _One:
         self._phase("waiting for the first probe at every site")
         self.bringup["first_probe_s"] = instruments.wait_for_probes()
         instruments.settle()
-        self.spoken.append(_Spoken.now(lab, scheme))
-        self.control_setup = self.spoken[1].since(self.spoken[0])
+        self.spoken.append(_spoken(lab, scheme))
+        self.control_setup = messages_between(*self.spoken)
         faults = []
         for fault in self.job.scenario.timeline:
             hosts = tuple(host for stream in self.streams for host in stream.hosts)
@@ -221,7 +220,7 @@ class _One:
         kernel = counters.multicast_state(lab.plan, lab.pid_of)
         daemons = scheme.state(lab)
         self.state = {name: {**kernel.get(name, {}), **daemons.get(name, {})} for name in kernel}
-        self.control = _Spoken.now(lab, scheme).since(self.spoken[1])
+        self.control = messages_between(self.spoken[1], _spoken(lab, scheme))
         keep_trees(lab, self.folder)
 
     def _stop_measuring(self) -> None:
@@ -339,20 +338,6 @@ class _One:
         self.observer.event(event)
 
 
-@dataclass(frozen=True, slots=True)
-class _Spoken:
-    """The control messages up to a moment: the scheme's own, and those that every scheme has."""
-
-    own: Mapping[str, Mapping[str, int]]
-    igp: Reading
-
-    @classmethod
-    def now(cls, lab: Lab, scheme: Scheme) -> _Spoken:
-        return cls(scheme.control(lab), read_messages(lab))
-
-    def since(self, before: _Spoken) -> dict[str, dict[str, int]]:
-        own = {
-            protocol: {key: value - before.own.get(protocol, {}).get(key, 0) for key, value in counts.items()}
-            for protocol, counts in self.own.items()
-        }
-        return own | messages_between(before.igp, self.igp)
+def _spoken(lab: Lab, scheme: Scheme) -> Reading:
+    """The control messages so far: the scheme's own, then those that every scheme has."""
+    return {**scheme.control(lab), **read_igp(lab)}

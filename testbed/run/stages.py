@@ -151,19 +151,22 @@ def _routers(fault: Event, inside: Sequence[Event], own: Sequence[str]) -> list[
 def _detection(fault: Event, events: Sequence[Event]) -> tuple[float | None, str]:
     """When the fault, or its end, was first noticed, and by what.
 
-    bfdd tells ospfd first and its log then: an adjacency that goes just before its BFD session's line went by BFD.
+    The cause may be told a little after its effect: bfdd tells ospfd before its log, and the kernel tells the monitor
+    when that gets the processor. So what follows within SLACK_S at the same interface is what it was noticed by.
     """
     back = fault.kind == "fault-restored"
+    carrier, states = ("link-up", ("to", "up", "Full")) if back else ("link-down", ("from", "up", "Full"))
     for e in events:
-        if e.kind == ("link-up" if back else "link-down"):
+        if e.kind == carrier:
             return e.t, "carrier"
-        if e.kind == "bfd" and (e.detail["to"] if back else e.detail["from"]) == "up":
-            return e.t, "bfd"
-        if e.kind == "neighbour" and (e.detail["to"] if back else e.detail["from"]) == "Full":
-            place = e.node, e.detail["ifname"]
-            bfd = (o.t for o in events if o.kind == "bfd" and (o.node, o.detail["ifname"]) == place)
-            return e.t, "bfd" if any(e.t <= t <= e.t + SLACK_S for t in bfd) else "hello"
+        if e.kind in ("bfd", "neighbour") and e.detail[states[0]] in states[1:]:
+            near = {o.kind for o in events if _place(o) == _place(e) and e.t <= o.t <= e.t + SLACK_S}
+            return e.t, "carrier" if carrier in near else "bfd" if "bfd" in near else "hello"
     return None, ""
+
+
+def _place(event: Event) -> tuple[str, Any]:
+    return event.node, event.detail.get("ifname")
 
 
 def _is_router_lsa(event: Event) -> bool:

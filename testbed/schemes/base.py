@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Reading
 from testbed.plan.frr import PimFeatures
 from testbed.spec.scenario import OptionValue
 
@@ -70,5 +71,5 @@ class Scheme(Protocol):
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         """Forwarding and protocol state entries, by router."""
 
-    def control(self, lab: Lab) -> dict[str, dict[str, int]]:
-        """Control messages so far, by protocol: counters that only grow. Asked for before `start`, too."""
+    def control(self, lab: Lab) -> Reading:
+        """Its own control messages so far, as they are counted. Asked for before `start`, too."""

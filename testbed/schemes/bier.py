@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
@@ -15,6 +14,7 @@ from testbed.errors import LabError, Problem, RequestError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.packet.bitstring import LENGTHS
@@ -34,6 +34,7 @@ _OPTIONS: dict[str, tuple[OptionValue, ...]] = {
 _DEFAULTS: dict[str, OptionValue] = {"encapsulation": "ethernet", "bsl": 256, "signalling": "push", "ways": 1}
 # What an agent counts (control/tally.py), so that what did not happen is told as 0.
 _COUNTED = ("LSAs originated", "LSAs received", "flow commands", "join commands", "leave commands", "bytes")
+_NOT_SENT = ("LSAs received", "bytes")
 
 
 class Bier:
@@ -129,18 +130,22 @@ class Bier:
             }
         return found
 
-    def control(self, lab: Lab) -> dict[str, dict[str, int]]:
+    def control(self, lab: Lab) -> Reading:
         """BIER's own: its LSAs where they began and where they arrived, and commands about flows (docs/bier.md).
 
         And how often an agent changed its forwarder's tables, which is no message on any link.
         """
-        total: Counter[str] = Counter(dict.fromkeys(_COUNTED, 0))
+        found: dict[Counted, int] = {}
         for node in lab.routers:
             if (node.name, "bier-agent") in lab.daemons:
-                total.update(_ask(node, node, {"op": "state"})["control"])
-        messages = sum(count for key, count in total.items() if key not in ("bytes", "LSAs received"))
-        updates = sum(event.kind == "bift" for event in self.events(lab))
-        return {"bier": {"messages": messages, **total, "BIFT updates": updates}}
+                told = dict.fromkeys(_COUNTED, 0) | _ask(node, node, {"op": "state"})["control"]
+                for kind, count in told.items():
+                    found[Counted("bier", kind, node.name, sent=kind not in _NOT_SENT)] = count
+        for event in self.events(lab):
+            if event.kind == "bift":
+                key = Counted("bier", "BIFT updates", event.router, sent=False)
+                found[key] = found.get(key, 0) + 1
+        return found
 
     def _start_agent(self, lab: Lab, node: Node) -> subprocess.Popen[bytes]:
         config, ids = node.spec, bfr_ids(lab.plan)

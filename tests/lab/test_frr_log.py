@@ -16,13 +16,13 @@ from testbed.control.ospf_api import LsaEvent, OspfApi
 from testbed.lab import namespace, vty
 from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
+from testbed.lab.messages import messages_between, read_igp
 from testbed.packet.ospf_lsa import LsaType
 from testbed.plan.build import make_plan
 from testbed.plan.frr import render
 from testbed.plan.timers import BfdTimers, profile
 from testbed.record import Event
 from testbed.run.frr_log import FrrLog
-from testbed.run.igp_messages import messages_between, read_messages
 from testbed.run.stages import find_stages
 from testbed.spec.topology import Topology
 
@@ -122,14 +122,14 @@ def test_a_neighbour_whose_bfd_falls_silent_is_detected_by_bfd(lab: Lab) -> None
 
 
 def test_the_igps_messages_are_counted_and_grow(lab: Lab) -> None:
-    before = read_messages(lab)
+    before = read_igp(lab)
 
     def grown() -> dict[str, dict[str, int]] | None:
-        found = messages_between(before, read_messages(lab))
+        found = messages_between(before, read_igp(lab))
         return found if found["ospf"]["hello"] >= 6 and found["bfd"]["messages"] >= 6 else None
 
     found = wait_for(grown, "hellos and BFD packets")
     assert found["ospf"]["messages"] == sum(n for kind, n in found["ospf"].items() if kind != "messages")
     lab.cut("a-b")
-    wait_for(lambda: messages_between(before, read_messages(lab))["ospf"]["link_state_update"] > 0, "LS updates")
-    assert all(n >= 0 for counts in messages_between(before, read_messages(lab)).values() for n in counts.values())
+    wait_for(lambda: messages_between(before, read_igp(lab))["ospf"]["link_state_update"] > 0, "LS updates")
+    assert all(n >= 0 for counts in messages_between(before, read_igp(lab)).values() for n in counts.values())

@@ -120,8 +120,12 @@ def test_a_fault_that_leaves_the_carrier_is_detected_by_bfd_or_by_hellos() -> No
     silent = [CUT, bfd(133, "r1", "up", "down"), adjacency(134, "r1", "Full", "Deleted")]
     (row,) = find_stages(silent)
     assert (row["detection_ms"], row["detected_by"], row["neighbour_ms"]) == (133.0, "bfd", 134.0)
-    (row,) = find_stages([CUT, adjacency(133, "r1", "Full", "Deleted"), bfd(134, "r1", "up", "down")])  # told, then logged
+    told_then_logged = [CUT, adjacency(133, "r1", "Full", "Deleted"), bfd(134, "r1", "up", "down")]
+    (row,) = find_stages(told_then_logged)
     assert (row["detection_ms"], row["detected_by"]) == (133.0, "bfd")
+    monitor_late = [CUT, adjacency(2, "r1", "Full", "Deleted"), at(3, "link-down", "r1", ifname="eth0")]
+    (row,) = find_stages(monitor_late)
+    assert (row["detection_ms"], row["detected_by"]) == (2.0, "carrier")
     unwatched = [CUT, adjacency(4000, "r1", "Full", "Deleted"), lsa(4001, "r1", "r1"), at(4002, "route", "r1")]
     (row,) = find_stages(unwatched)
     assert (row["detection_ms"], row["detected_by"], row["neighbour_ms"]) == (4000.0, "hello", 4000.0)
