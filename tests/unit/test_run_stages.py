@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from testbed.record import Event
-from testbed.run.stages import find_stages
+from testbed.run.stages import SLACK_S, find_stages
 
 
 def at(ms: float, kind: str, node: str = "", **detail: Any) -> Event:
@@ -219,3 +222,27 @@ def test_several_outages_of_one_fault_are_one_row() -> None:
         events += [at(start, "outage-start", "s1-st"), at(end, "outage-end", "s1-st")]
     (row,) = find_stages(events)
     assert (row["outage_start_ms"], row["first_probe_ms"]) == (1.0, 9.0)
+
+
+NODES = st.sampled_from(["r1", "r2", "r3"])
+SOME = st.one_of(
+    st.builds(lsa, st.floats(-5, 12_000), NODES, NODES),
+    st.builds(adjacency, st.floats(-5, 12_000), NODES, st.just("Full"), st.just("Down")),
+    st.builds(at, st.floats(-5, 12_000), st.sampled_from(["link-down", "route", "mroute"]), NODES),
+    st.builds(at, st.floats(-5, 12_000), st.sampled_from(["outage-start", "outage-end"]), st.just("s1-st")),
+)
+
+
+@given(st.lists(SOME, max_size=40))
+def test_whatever_happens_a_stage_comes_no_later_than_what_it_led_to(events: list[Event]) -> None:
+    for row in find_stages([CUT, *events]):
+        chain = [row[key] for key in ("neighbour_ms", "lsa_sent_ms", "lsa_ms", "route_ms")]
+        if None not in chain:
+            assert chain == sorted(chain)
+        if row["lsa_ms"] is not None:  # what arrived was sent before, as far as we heard of it
+            assert row["lsa_sent_ms"] is None or row["lsa_sent_ms"] <= row["lsa_ms"]
+        times = [value for key, value in row.items() if key.endswith("_ms") and value is not None]
+        assert all(value >= -1000 * SLACK_S for value in times)
+        for router in row.get("routers", ()):
+            assert router.get("route_first_ms", 0) <= router.get("route_ms", 0)
+            assert router.keys() & {"detection_ms", "route_ms", "mroute_ms"}, "a router that changed nothing"
