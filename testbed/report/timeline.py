@@ -227,7 +227,7 @@ def _draw_panel(
     if panel.later:
         rest.append(f"{plural(panel.later, 'change')} after the last outage not shown")
     axes.set_title(panel.title + (f"  ({'; '.join(rest)})" if rest else ""), fontsize=9)
-    axes.set_yticks(range(len(rows)), [label.strip() for label in rows])
+    axes.set_yticks(range(len(rows)), [f"site {name.strip()}" if name.endswith(" ") else name for name in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", alpha=0.5)
     axes.spines["left"].set_visible(False)

@@ -264,7 +264,7 @@ def test_no_message_of_a_protocol_is_said_to_be_none(sample: Bundle) -> None:
 
 def test_a_timeline_has_a_lane_for_each_router_that_changed(sample: Bundle) -> None:
     ((_, svg), (_, restored)) = timelines(studies([sample])[0], "x")
-    for lane in ("r1", "r2", "r4", "r5", "warsaw", "carrier lost", "router-LSA originated", "first packet after"):
+    for lane in ("r1", "r2", "r4", "r5", "site warsaw", "carrier lost", "router-LSA originated", "first packet after"):
         assert f">{lane}</text>" in svg, lane
     assert ">r10</text>" in svg  # its multicast route changed
     assert ">r3</text>" not in svg
