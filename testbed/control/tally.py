@@ -11,6 +11,8 @@ from testbed.control.lsdb import Change
 from testbed.control.ospf_api import LsaEvent
 from testbed.packet.ospf_lsa import HEADER_SIZE, LsaType
 
+_ABOUT_FLOWS = ("flow", "join", "leave")
+
 
 def of_lsa(event: LsaEvent, router_id: IPv4Address) -> dict[str, int]:
     """What became of an LSA, if it is a BIER one, whole and new: it was flooded from here, or at least once to here."""
@@ -22,6 +24,6 @@ def of_lsa(event: LsaEvent, router_id: IPv4Address) -> dict[str, int]:
 
 
 def of_command(command: dict[str, Any]) -> dict[str, int]:
-    """A command as it came, a line of JSON; one that only asks for the state is the harness's, and not counted."""
+    """A command about flows as it came, a line of JSON. One that asks for the state is the harness's, and not counted."""
     what = command.get("op")
-    return {} if what == "state" else {f"{what} commands": 1, "bytes": len(json.dumps(command)) + 1}
+    return {f"{what} commands": 1, "bytes": len(json.dumps(command)) + 1} if what in _ABOUT_FLOWS else {}

@@ -30,4 +30,4 @@ def test_other_lsas_and_deletions_do_not() -> None:
 
 def test_a_command_counts_with_its_line_but_not_the_harness_asking() -> None:
     assert tally.of_command({"op": "flow"}) == {"flow commands": 1, "bytes": len('{"op": "flow"}\n')}
-    assert tally.of_command({"op": "state"}) == {}
+    assert tally.of_command({"op": "state"}) == tally.of_command({"op": "nonsense"}) == {}
