@@ -24,6 +24,6 @@ def of_lsa(event: LsaEvent, router_id: IPv4Address) -> dict[str, int]:
 
 
 def of_command(command: dict[str, Any]) -> dict[str, int]:
-    """A command about flows as it came, a line of JSON. One that asks for the state is the harness's, and not counted."""
+    """A command about flows, a line of JSON as it came. One for the state is the harness asking, and not counted."""
     what = command.get("op")
     return {f"{what} commands": 1, "bytes": len(json.dumps(command)) + 1} if what in _ABOUT_FLOWS else {}
