@@ -35,6 +35,8 @@ DEADLINE_S = 60.0
 def interrupt(scenario: str, size: str, moment: str, out: Path) -> dict[str, float]:
     """One run, interrupted; seconds of each part."""
     said, wait = MOMENTS[moment]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is in the background of a shell without job control
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "testbed.cli", "run", scenario, "--size", size, "--scheme", "pim-ssm"]
     process = subprocess.Popen(
         [*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, bufsize=1

@@ -6,10 +6,14 @@ It advertises the router's BFR-id through ospfd (RFC 8444's TLVs in a private-us
 the same way, takes next hops from the kernel, and reprograms the forwarder when either changes. Nothing else tells it
 of failures: BIER converges with the IGP because it hangs on the IGP. Flows come by command (RFC 8279 section 4.3), or
 from what the hosts join. It runs in the router's namespaces, and ends with SIGTERM.
+
+After a failure, the routes are what packets wait for: they are programmed before anything else is looked at. LSAs wait
+until the routes are quiet, or lead to somebody who is not known yet.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -18,12 +22,14 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from testbed.control import tally
 from testbed.control.bfrs import Bfrs, advertisement
 from testbed.control.bier_config import COMMANDS, OPAQUE_TYPE, OVERLAY_IN, OVERLAY_OUT, BierConfig
 from testbed.control.bier_flows import BierFlows
@@ -44,6 +50,8 @@ from testbed.packet.ospf_lsa import LsaType
 FAREWELL = 8.0  # seconds that a farewell may take
 OSPF_PATIENCE = 2.0  # seconds for ospfd to answer: nothing else is served meanwhile
 RETRY = 0.2  # seconds between attempts to reach an ospfd or a forwarder that is not there
+QUIET = 0.02  # seconds without a change of routes that LSAs wait for
+PATIENCE = 0.2  # seconds that they wait at most
 
 
 class Agent:
@@ -74,6 +82,7 @@ class Agent:
         self.api = OspfApi(timeout=OSPF_PATIENCE)
         self.forwarder = Forwarder(Path(config.forwarder))
         self.programmed = False
+        self.learned = False  # whether there ever was an ospfd: until then the forwarder's tables are better than ours
         self.stopping = False
         self._selector = selectors.DefaultSelector()
         self._watched: tuple[int, ...] = ()
@@ -83,7 +92,11 @@ class Agent:
         self._near: dict[IPv4Address, int] = {}
         self._ignored: tuple[Ignored, ...] = ()
         self._claims: bool | None = None  # whether the BFR-id is advertised as ours; None: nothing is advertised yet
+        self.tally: Counter[str] = Counter()  # control messages, and their bytes
         self._since: float | None = None  # when the oldest change came that the forwarder does not know yet
+        self._cause = ""  # what that was
+        self._routes_at = 0.0  # when they last changed
+        self._lsas_at: float | None = None  # since when there are LSAs to be read
 
     def run(self) -> None:
         """Serve until SIGTERM; then say farewell, so that nobody waits for this router."""
@@ -95,21 +108,25 @@ class Agent:
         CommandServer(self._selector, (self.config.loopback, COMMANDS), self._command)
         self.api.register(OPAQUE_TYPE)
         self._adopt()
-        for network, hops in self.routes.current().items():
-            if network.prefixlen == 32:
-                self.tunnels.set_route(network.network_address, hops)
+        for prefix, hops in self.routes.current().items():
+            self.tunnels.set_route(prefix, hops)
+        frozen = False
         while not self.stopping:
             self._connect()
-            if self.api.connected or self.programmed:
+            self._program()
+            self._watch_forwarder()
+            if self.programmed and not frozen:
+                gc.collect()
+                gc.freeze()  # what is here now stays: no collection has to look at it again when time matters
+                frozen = True
+            ready: list[Callable[[], None]] = [key.data for key, _ in self._selector.select(self._timeout())]
+            if self._routes_changed in ready:
+                ready.remove(self._routes_changed)
+                self._routes_changed()
                 self._program()
-                self._watch_forwarder()
-            for key, _ in self._selector.select(self._timeout()):
-                callback: Callable[[], None] = key.data
+            for callback in ready:
                 callback()
-            if self.bfrs.expire(time.monotonic()):
-                self._bfrs_changed()
-            if self.membership.expire(time.monotonic()):
-                self._members_are()
+            self._look_at_the_time()
         self._farewell()
 
     def stop(self, number: int, frame: FrameType | None) -> None:
@@ -121,28 +138,38 @@ class Agent:
         """Be connected to ospfd, if it is there; watch what is to be watched."""
         try:
             if not self.api.connected:
+                self._watch(())  # before there are new ones with the old numbers
                 self.api.connect()
+                self.learned = True
                 self._report("ospf-connected", {})
-                self._lsas_changed()
+                self._read_lsas()
             if self.api.connected and not self._claims:
                 self._advertise()
         except OspfApiError:
             pass
-        if self.api.filenos() != self._watched:
+        self._watch(self.api.filenos() if self._lsas_at is None else ())  # what waits would wake us all the while
+
+    def _watch(self, fds: tuple[int, ...]) -> None:
+        """Hear of LSAs by these, and by no others."""
+        if fds != self._watched:
             for fd in self._watched:
                 self._selector.unregister(fd)
-            self._watched = self.api.filenos()
+            self._watched = fds
             for fd in self._watched:
                 self._selector.register(fd, selectors.EVENT_READ, self._lsas_changed)
 
     def _lsas_changed(self) -> None:
-        matters = False
+        self._lsas_at = time.monotonic()
+
+    def _read_lsas(self) -> None:
+        matters, self._lsas_at, since = False, None, self._lsas_at
         for event in self.api.process():
             if isinstance(event, LsaEvent):
+                self.tally.update(tally.of_lsa(event, self.api.router_id))
                 self.tunnels.update(event.change, event.lsa)
                 if self.bfrs.update(event.t, event.change, event.lsa):
                     matters = True
-                    self._note(event.t)
+                    self._note(since or event.t, "lsa")
             elif isinstance(event, Lost):
                 self._report("ospf-lost", {"why": event.why})
         if matters:
@@ -169,10 +196,31 @@ class Agent:
 
     def _routes_changed(self) -> None:
         t = time.monotonic()
-        for route in self.routes.changed():
-            if route.network.prefixlen == 32:
-                self.tunnels.set_route(route.network.network_address, route.hops)
-                self._note(t)
+        changed = self.routes.changed()
+        if not changed:
+            return
+        for prefix, hops in changed.items():
+            self.tunnels.set_route(prefix, hops)
+        self._routes_at = t
+        self._note(t, "route")
+        if self._lsas_at is not None and any(hop.via not in self._near for hops in changed.values() for hop in hops):
+            self._read_lsas()  # which say who that is
+
+    def _look_at_the_time(self) -> None:
+        """Do what is to be done now, though nothing has happened."""
+        now = time.monotonic()
+        if (due := self._lsas_due()) is not None and due <= now:
+            self._read_lsas()
+        if self.bfrs.expire(now):
+            self._bfrs_changed()
+        if self.membership.expire(now):
+            self._members_are()
+
+    def _lsas_due(self) -> float | None:
+        """When the LSAs that wait are to be read, None: there are none."""
+        if self._lsas_at is None:
+            return None
+        return min(max(self._lsas_at, self._routes_at) + QUIET, self._lsas_at + PATIENCE)
 
     def _members_changed(self) -> None:
         if self.membership.changed():
@@ -180,13 +228,14 @@ class Agent:
 
     def _members_are(self) -> None:
         self.flows.set_members(self.membership.members)
-        self._note(time.monotonic())
+        self._note(time.monotonic(), "members")
         if self.config.signalling == "igmp":
             self.joins.want({(m.source, m.group) for m in self.membership.members})
 
     def _command(self, command: Answer) -> Answer:
         """See docs/bier.md: flow, join, leave, state."""
         what = command["op"]
+        self.tally.update(tally.of_command(command))
         if what == "flow":
             source = IPv4Address(command["source"]) if command.get("source") else None
             bfers = frozenset(int(bfr_id) for bfr_id in command["bfers"])
@@ -202,10 +251,11 @@ class Agent:
                 "entries": self.bifts.entries,
                 "flows": self.flows.count,
                 "members": len(self.membership.members),
+                "control": dict(self.tally),
             }
         else:
             raise ValueError(f"unknown op {what!r}: flow, join, leave, state")
-        self._note(time.monotonic())
+        self._note(time.monotonic(), "flow")
         self._program()
         return {"ok": True, "t": time.monotonic(), "programmed": self.programmed}
 
@@ -213,6 +263,8 @@ class Agent:
 
     def _program(self) -> None:
         """Bring the forwarder up to date, in one transaction."""
+        if not self.learned:
+            return
         try:
             if not self.programmed:
                 self.bifts.forget()
@@ -220,10 +272,10 @@ class Agent:
                 self.flows.forget()
                 self.forwarder.replace(Tables.parse("\n".join(self._static() + self._changes())))
                 self.programmed = True
-                self._report("bift", {"lines": -1, "since": self._since})
+                self._report_bift(-1)
             elif lines := self._changes():
                 self.forwarder.update(lines)
-                self._report("bift", {"lines": len(lines), "since": self._since})
+                self._report_bift(len(lines))
             self._since = None
         except ForwarderError as error:
             if self.programmed:  # else it is known already, and tried again
@@ -276,7 +328,7 @@ class Agent:
             if others:
                 detail = {"bfr_id": self.config.bfr_id, "by": sorted(map(str, others))}
                 self._report("bfr-id-taken", detail)
-            self._lsas_changed()  # what came while ospfd was asked
+            self._read_lsas()  # what came while ospfd was asked
 
     def _advertisement(self, bfr_id: int) -> bytes:
         label = self.config.first_bift_id if self.config.encapsulation == "mpls" else None
@@ -303,13 +355,17 @@ class Agent:
     def _timeout(self) -> float | None:
         """How long to wait for something to happen: for ever, but for what is to be tried again."""
         waits = [RETRY] if not self.api.connected or not self.programmed else []
-        expiries = (self.bfrs.next_expiry(), self.membership.confirm_by, self.tunnels.due)
+        expiries = (self._lsas_due(), self.bfrs.next_expiry(), self.membership.confirm_by, self.tunnels.due)
         waits += [max(0.0, expiry - time.monotonic()) for expiry in expiries if expiry is not None]
         return min(waits, default=None)
 
-    def _note(self, t: float) -> None:
+    def _note(self, t: float, cause: str) -> None:
         if self._since is None:
-            self._since = t
+            self._since, self._cause = t, cause
+
+    def _report_bift(self, lines: int) -> None:
+        cause = self._cause if self._since is not None else ""
+        self._report("bift", {"lines": lines, "since": self._since, "cause": cause})
 
     def _report(self, kind: str, detail: dict[str, Any]) -> None:
         self._events.write(json.dumps({"t": time.monotonic(), "kind": kind, "detail": detail}) + "\n")

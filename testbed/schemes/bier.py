@@ -14,6 +14,7 @@ from testbed.errors import LabError, Problem, RequestError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.packet.bitstring import LENGTHS
@@ -33,6 +34,9 @@ _OPTIONS: dict[str, tuple[OptionValue, ...]] = {
     "ways": (1, 2, 4, 8),
 }
 _DEFAULTS: dict[str, OptionValue] = {"encapsulation": "ethernet", "bsl": 256, "signalling": "push", "ways": 1}
+# What an agent counts (control/tally.py), so that what did not happen is told as 0.
+_COUNTED = ("LSAs originated", "LSAs received", "flow commands", "join commands", "leave commands", "bytes")
+_NOT_SENT = ("LSAs received", "bytes")
 
 
 class Bier:
@@ -42,6 +46,7 @@ class Bier:
     name = "bier"
     features: PimFeatures | None = None
     ospf_api = True
+    stages: tuple[str, ...] = ("bift",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         options = {key: int(v) if isinstance(v, str) and v.isdecimal() else v for key, v in options.items()}
@@ -130,9 +135,22 @@ class Bier:
             }
         return found
 
-    def control(self, lab: Lab) -> dict[str, dict[str, int]]:
-        kinds = [event.kind for event in self.events(lab)]
-        return {"bier": {"BIFT updates": kinds.count("bift")}}
+    def control(self, lab: Lab) -> Reading:
+        """BIER's own: its LSAs where they began and where they arrived, and commands about flows (docs/bier.md).
+
+        And how often an agent changed its forwarder's tables, which is no message on any link.
+        """
+        found: dict[Counted, int] = {}
+        for node in bfrs_of(lab):
+            if (node.name, "bier-agent") in lab.daemons:
+                told = dict.fromkeys(_COUNTED, 0) | _ask(node, node, {"op": "state"})["control"]
+                for kind, count in told.items():
+                    found[Counted("bier", kind, node.name, sent=kind not in _NOT_SENT)] = count
+        for event in self.events(lab):
+            if event.kind == "bift":
+                key = Counted("bier", "BIFT updates", event.router, sent=False)
+                found[key] = found.get(key, 0) + 1
+        return found
 
     def _start_agent(self, lab: Lab, node: Node) -> subprocess.Popen[bytes]:
         config, ids = node.spec, bfr_ids(lab.plan)
