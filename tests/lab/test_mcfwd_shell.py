@@ -36,6 +36,7 @@ IPV4, IPV6, ARP, VLAN = 0x0800, 0x86DD, 0x0806, 0x8100
 FRAME_MAX = 16 * 1024
 LINE_LIMIT = 64 * 1024
 CONNECTIONS = 16
+UDP_SEGMENT = 103  # linux/udp.h
 BURST, AHEAD = 5, 200  # packets sent between two commits, and at most on their way: no queue of the kernel overflows
 ROWS = {
     "A": (
@@ -306,6 +307,25 @@ def test_frames_that_are_too_long_are_dropped_whole_and_counted(chain: Chain) ->
     assert chain.forwarder("B").drops()["oversized"] == before.get("oversized", 0) + 2
     lab.run("A", "ip link set to-B mtu 1500")
     lab.run("B", "ip link set to-A mtu 1500")
+
+
+def test_packets_that_a_host_leaves_its_interface_to_cut_are_dropped_and_counted(chain: Chain) -> None:
+    """One frame of several datagrams (udp(7), UDP_SEGMENT) would pass for one that is longer; cut, they come."""
+    a = chain.forwarder("A")
+    before = a.drops().get("uncut", 0)
+    chain.sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+    try:
+        uncut = chain.send(1400)
+        wait_for(lambda: a.drops().get("uncut", 0) == before + 1, "the drop")
+        chain.lab.run("S", "ip link set to-A gso_max_segs 1")
+        cut = chain.send(1400)
+        wait_for(lambda: cut in chain.heard(), "the first packet")
+        wait_for(lambda: int.from_bytes(b"....") in chain.heard(cut), "the second")
+    finally:
+        chain.sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+        chain.lab.run("S", "ip link set to-A gso_max_segs 65535")
+    assert uncut not in chain.heard()
+    assert a.drops()["uncut"] == before + 1
 
 
 def test_a_full_queue_and_a_small_link_drop_and_are_counted(chain: Chain) -> None:
