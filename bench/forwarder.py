@@ -406,16 +406,20 @@ def main() -> None:
                             "gbit_per_s": statistics.median(rates) * size * 8 / 1e9,
                             "busy_cores_at": common,
                             "busy_cores": statistics.median(load.busy for load in loads),
+                            "busy_cores_all": sorted(load.busy for load in loads),
                             "duplicates": sum(load.duplicates for load in loads),
                         }
                     )
                     if not options.json:
                         row = rows[-1]
                         print(
-                            f"{setup:16} {size:5} B  {row['frames_per_s']:9.0f} frames/s  {row['gbit_per_s']:5.2f} Gb/s"
-                            f"  {row['busy_cores']:.2f} cores busy at {common}/s"
+                            f"{setup:16} {size:5} B  {row['frames_per_s']:9.0f} frames/s ({min(rates):.0f} to"
+                            f" {max(rates):.0f})  {row['gbit_per_s']:5.2f} Gb/s  {row['busy_cores']:.2f} cores busy at"
+                            f" {common}/s ({min(row['busy_cores_all']):.2f} to {max(row['busy_cores_all']):.2f})",
+                            flush=True,
                         )
-            times = switch_times(chain, 3 if options.quick else 20) | first_packets(chain, 100 if options.quick else 1000)
+            times = switch_times(chain, 3 if options.quick else 20)
+            times |= first_packets(chain, 100 if options.quick else 1000)
     costs = core_costs()
     if options.json:
         print(json.dumps({"throughput": rows, "tables": times, "core": costs}))
