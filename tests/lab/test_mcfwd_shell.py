@@ -100,6 +100,13 @@ class Chain:
         self.sent += 1
         return self.sent - 1
 
+    def send_two(self, size: int) -> int:
+        """Two packets in one call; the number of the first, whose payload is of `size` octets."""
+        first, second = (number.to_bytes(4, "big") for number in (self.sent, self.sent + 1))
+        self.sender.sendto(first.ljust(size, b".") + second, (str(GROUP), PORT))
+        self.sent += 2
+        return self.sent - 2
+
     def heard(self, first: int = 0) -> list[int]:
         """What has come of the packets from number `first` on."""
         with contextlib.suppress(BlockingIOError):
@@ -315,16 +322,15 @@ def test_packets_that_a_host_leaves_its_interface_to_cut_are_dropped_and_counted
     before = a.drops().get("uncut", 0)
     chain.sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
     try:
-        uncut = chain.send(1400)
+        uncut = chain.send_two(1000)
         wait_for(lambda: a.drops().get("uncut", 0) == before + 1, "the drop")
         chain.lab.run("S", "ip link set to-A gso_max_segs 1")
-        cut = chain.send(1400)
-        wait_for(lambda: cut in chain.heard(), "the first packet")
-        wait_for(lambda: int.from_bytes(b"....") in chain.heard(cut), "the second")
+        cut = chain.send_two(1000)
+        wait_for(lambda: chain.heard(cut) == [cut, cut + 1], "both packets")
     finally:
         chain.sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
         chain.lab.run("S", "ip link set to-A gso_max_segs 65535")
-    assert uncut not in chain.heard()
+    assert chain.heard(uncut) == [cut, cut + 1]
     assert a.drops()["uncut"] == before + 1
 
 
