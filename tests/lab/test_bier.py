@@ -36,6 +36,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="nee
 PORT = 5555
 MCAST_JOIN_SOURCE_GROUP, SO_RCVBUFFORCE = 46, 33
 BUFFER = 1 << 26  # what is lost, is not lost by a receiver that has to wait for the processor
+ATTEMPTS = 5
 NUMBERS = count(1)  # of flows: each test has its own
 # What fails here loses its carrier, or is none of BFD's business; on a loaded host BFD would see failures of its own.
 TIMERS = replace(profile("fast"), bfd=BfdTimers(interval=300, multiplier=3))
@@ -100,15 +101,14 @@ class Stream:
         for host, receiver in self.receivers.items():
             wait_for(lambda r=receiver: any(n >= mark for n in list(r.got)), f"a packet at {host}")
 
-    def nothing_missing_since(self, mark: int) -> None:
-        """Every host has every packet of the time since `mark`."""
+    def missing_since(self, mark: int) -> dict[str, list[int]]:
+        """By host, the packets of the time since `mark` that it has not got."""
         self.flows()
         end = self.sent
         for host, receiver in self.receivers.items():
-            wanted = set(range(mark, end))
             wait_for(lambda r=receiver: r.got[-1] >= end, f"the packets sent until now at {host}")
-            missing = wanted - set(receiver.got)
-            assert not missing, f"{host} misses {sorted(missing)} of {mark} to {end}"
+        missing = {host: sorted(set(range(mark, end)) - set(r.got)) for host, r in self.receivers.items()}
+        return {host: numbers for host, numbers in missing.items() if numbers}
 
     def close(self) -> None:
         self._over.set()
@@ -224,15 +224,25 @@ def _updates(built: BierLab, router: str) -> int:
 
 def test_a_killed_agent_is_not_missed_and_a_new_one_takes_over(built: BierLab, stream: Stream) -> None:
     for router in (built.bfir, built.lab.plan.sites[0].name):
-        mark = stream.sent
         agent = built.lab.daemons[router, "bier-agent"]
-        agent.send_signal(signal.SIGKILL)
-        agent.wait()
-        stream.nothing_missing_since(mark)
-        built.restart_agent(router)
-        wait_for(lambda r=router: _answers(built, r), f"the new agent of {router}")
-        built.scheme.wait_ready(built.lab)
-        stream.nothing_missing_since(mark)
+        for _ in range(ATTEMPTS):
+            mark, before = stream.sent, _route_changes(built)
+            agent.send_signal(signal.SIGKILL)
+            agent.wait()
+            missing = [stream.missing_since(mark)]
+            built.restart_agent(router)
+            wait_for(lambda r=router: _answers(built, r), f"the new agent of {router}")
+            built.scheme.wait_ready(built.lab)
+            missing.append(stream.missing_since(mark))
+            agent = built.lab.daemons[router, "bier-agent"]
+            if _route_changes(built) == before:  # else the IGP of a loaded host saw failures, which cost packets
+                break
+        assert missing == [{}, {}]
+
+
+def _route_changes(built: BierLab) -> int:
+    events = built.scheme.events(built.lab)
+    return sum(1 for event in events if event.kind == "bift" and event.detail["cause"] == "route")
 
 
 def _answers(built: BierLab, router: str) -> bool:
@@ -252,7 +262,7 @@ def test_a_killed_forwarder_gets_its_tables_again(built: BierLab, stream: Stream
     wait_for(lambda: built.state(router)["programmed"], "the agent to program it")
     mark = stream.sent
     stream.flows()
-    stream.nothing_missing_since(mark + 100)
+    assert stream.missing_since(mark + 100) == {}
 
 
 def test_a_cut_is_healed_by_the_igp_and_never_doubles_a_packet(built: BierLab, stream: Stream) -> None:
