@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from threading import Event, Thread
 from typing import Any
@@ -22,7 +23,7 @@ from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
-from testbed.plan.timers import profile
+from testbed.plan.timers import BfdTimers, profile
 from testbed.plan.types import Role
 from testbed.schemes.base import Flow, router_configs
 from testbed.schemes.bier import Bier, bfr_ids
@@ -34,7 +35,10 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="nee
 PORT = 5555
 MCAST_JOIN_SOURCE_GROUP, SO_RCVBUFFORCE = 46, 33
 BUFFER = 1 << 26  # what is lost, is not lost by a receiver that has to wait for the processor
+ATTEMPTS = 5
 NUMBERS = count(1)  # of flows: each test has its own
+# What fails here loses its carrier, or is none of BFD's business; on a loaded host BFD would see failures of its own.
+TIMERS = replace(profile("fast"), bfd=BfdTimers(interval=300, multiplier=3))
 
 
 class Receiver:
@@ -96,15 +100,14 @@ class Stream:
         for host, receiver in self.receivers.items():
             wait_for(lambda r=receiver: any(n >= mark for n in list(r.got)), f"a packet at {host}")
 
-    def nothing_missing_since(self, mark: int) -> None:
-        """Every host has every packet of the time since `mark`."""
+    def missing_since(self, mark: int) -> dict[str, list[int]]:
+        """By host, the packets of the time since `mark` that it has not got."""
         self.flows()
         end = self.sent
         for host, receiver in self.receivers.items():
-            wanted = set(range(mark, end))
             wait_for(lambda r=receiver: r.got[-1] >= end, f"the packets sent until now at {host}")
-            missing = wanted - set(receiver.got)
-            assert not missing, f"{host} misses {sorted(missing)} of {mark} to {end}"
+        missing = {host: sorted(set(range(mark, end)) - set(r.got)) for host, r in self.receivers.items()}
+        return {host: numbers for host, numbers in missing.items() if numbers}
 
     def close(self) -> None:
         self._over.set()
@@ -127,7 +130,7 @@ class BierLab:
         topology = load_topology("ring")
         plain = {name: Router(kind="router", bier=False) for name in without}
         plan = make_plan(topology.model_copy(update={"nodes": topology.nodes | plain}))
-        self.lab = Lab(plan, router_configs(plan, self.scheme, profile("fast"), frr_version()))
+        self.lab = Lab(plan, router_configs(plan, self.scheme, TIMERS, frr_version()))
         self.sites = [node.name for node in plan.hosts if node.name != plan.repository]
         self.bfir = plan.repository_edge
         core = {node.name for node in plan.nodes.values() if node.role is Role.CORE}
@@ -209,15 +212,25 @@ def _updates(built: BierLab, router: str) -> int:
 
 def test_a_killed_agent_is_not_missed_and_a_new_one_takes_over(built: BierLab, stream: Stream) -> None:
     for router in (built.bfir, built.lab.plan.sites[0].name):
-        mark = stream.sent
         agent = built.lab.daemons[router, "bier-agent"]
-        agent.send_signal(signal.SIGKILL)
-        agent.wait()
-        stream.nothing_missing_since(mark)
-        built.restart_agent(router)
-        wait_for(lambda r=router: _answers(built, r), f"the new agent of {router}")
-        built.scheme.wait_ready(built.lab)
-        stream.nothing_missing_since(mark)
+        for _ in range(ATTEMPTS):
+            mark, before = stream.sent, _route_changes(built)
+            agent.send_signal(signal.SIGKILL)
+            agent.wait()
+            missing = [stream.missing_since(mark)]
+            built.restart_agent(router)
+            wait_for(lambda r=router: _answers(built, r), f"the new agent of {router}")
+            built.scheme.wait_ready(built.lab)
+            missing.append(stream.missing_since(mark))
+            agent = built.lab.daemons[router, "bier-agent"]
+            if _route_changes(built) == before:  # else the IGP of a loaded host saw failures, which cost packets
+                break
+        assert missing == [{}, {}]
+
+
+def _route_changes(built: BierLab) -> int:
+    events = built.scheme.events(built.lab)
+    return sum(1 for event in events if event.kind == "bift" and event.detail["cause"] == "route")
 
 
 def _answers(built: BierLab, router: str) -> bool:
@@ -237,7 +250,7 @@ def test_a_killed_forwarder_gets_its_tables_again(built: BierLab, stream: Stream
     wait_for(lambda: built.state(router)["programmed"], "the agent to program it")
     mark = stream.sent
     stream.flows()
-    stream.nothing_missing_since(mark + 100)
+    assert stream.missing_since(mark + 100) == {}
 
 
 def test_a_cut_is_healed_by_the_igp_and_never_doubles_a_packet(built: BierLab, stream: Stream) -> None:
@@ -297,5 +310,6 @@ def test_other_ways_to_do_it(options: dict[str, Any]) -> None:
 
 
 def test_time_is_what_events_carry(built: BierLab) -> None:
-    now = time.monotonic()
-    assert all(0 < event.t <= now for event in built.scheme.events(built.lab))
+    times = [event.t for event in built.scheme.events(built.lab)]
+    assert times
+    assert all(0 < t <= time.monotonic() for t in times)
