@@ -10,8 +10,10 @@ from testbed.control.bier_config import OPAQUE_TYPE
 from testbed.control.lsdb import Change
 from testbed.packet.error import PacketError
 from testbed.packet.ospf_bier import BierSubTlv, ExtendedPrefix, MplsEncapsulation, decode_prefixes, encode_prefixes
-from testbed.packet.ospf_bier_accept import Ignored, SubDomain, accept
-from testbed.packet.ospf_lsa import LinkType, Lsa, LsaKey, LsaType, RouterLsa
+from testbed.packet.ospf_bier_accept import Ignored, SubDomain, Verdict, judge, together
+from testbed.packet.ospf_lsa import LinkType, Lsa, LsaKey, LsaType, RouterLink, RouterLsa
+
+_ONE_ADDRESS = IPv4Address("255.255.255.255")  # as a mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def advertisement(
 
 
 class Bfrs:
-    """What is advertised in one sub-domain.
+    """What is advertised in one sub-domain. Of an LSA that comes, only its own router's part is judged anew.
 
     An advertisement that goes without a farewell (one with BFR-id 0) is remembered for `hold` seconds: ospfd flushes it
     when the agent dies, and the router goes on forwarding. Whoever is really gone has no route any more.
@@ -46,10 +48,12 @@ class Bfrs:
     def __init__(self, sd: int, bsl: int, hold: float, common_bift_id: int | None) -> None:
         """`common_bift_id`: what the whole domain calls the BIFT of SI 0, None with MPLS."""
         self._sd, self._bsl, self._hold, self._common = sd, bsl, hold, common_bift_id
-        self._bodies: dict[LsaKey, tuple[ExtendedPrefix, ...]] = {}
+        self._bodies: dict[IPv4Address, dict[LsaKey, tuple[ExtendedPrefix, ...]]] = {}  # by advertising router
+        self._verdicts: dict[IPv4Address, Verdict] = {}  # on each router alone
+        self._accepted: list[Bfr] | None = None  # None: not known at present
         self._doomed: dict[LsaKey, float] = {}
         self._interfaces: dict[IPv4Address, frozenset[IPv4Address]] = {}
-        self._stubs: dict[IPv4Address, tuple[IPv4Network, ...]] = {}
+        self._stubs: dict[IPv4Address, tuple[RouterLink, ...]] = {}
         self.ignored: tuple[Ignored, ...] = ()
 
     def update(self, t: float, change: Change, lsa: Lsa) -> bool:
@@ -61,23 +65,23 @@ class Bfrs:
         if lsa.type != LsaType.OPAQUE_AREA or lsa.opaque_type != OPAQUE_TYPE:
             return False
         if change is Change.DELETED:
-            if any(bier.bfr_id for prefix in self._bodies.get(lsa.key, ()) for bier in prefix.bier):
+            known = self._bodies.get(lsa.advertising_router, {}).get(lsa.key)
+            if any(bier.bfr_id for prefix in known or () for bier in prefix.bier):
                 self._doomed[lsa.key] = t + self._hold
                 return False
-            return self._bodies.pop(lsa.key, None) is not None
+            return self._put(lsa.key, None)
         self._doomed.pop(lsa.key, None)
         try:
-            self._bodies[lsa.key] = decode_prefixes(lsa.body)
+            return self._put(lsa.key, decode_prefixes(lsa.body))
         except PacketError:
-            self._bodies.pop(lsa.key, None)
-        return True
+            return self._put(lsa.key, None)
 
     def expire(self, t: float) -> bool:
         """Forget those whose time is over; whether there were any."""
         over = [key for key, end in self._doomed.items() if end <= t]
         for key in over:
             del self._doomed[key]
-            self._bodies.pop(key, None)
+            self._put(key, None)
         return bool(over)
 
     def next_expiry(self) -> float | None:
@@ -85,19 +89,17 @@ class Bfrs:
 
     def accepted(self) -> list[Bfr]:
         """Every BFR of the sub-domain that RFC 8444's rules leave, this router included."""
-        advertised: dict[IPv4Address, list[ExtendedPrefix]] = {}
-        for key in sorted(self._bodies):
-            advertised.setdefault(key.advertising_router, []).extend(self._bodies[key])
-        verdict = accept(advertised, {self._sd: SubDomain()})
-        self.ignored = verdict.ignored
-        found = []
-        for one in verdict.accepted:
-            first = self._common
-            if first is None:
-                first = next((e.label for e in one.bier.encapsulations if e.bsl == self._bsl), None)
-            if one.bier.sub_domain == self._sd and first is not None:
-                found.append(Bfr(one.router, one.prefix.network_address, one.bier.bfr_id, first))
-        return found
+        if self._accepted is None:
+            verdict = together(self._verdicts[router] for router in sorted(self._verdicts))
+            self.ignored = verdict.ignored
+            self._accepted = []
+            for one in verdict.accepted:
+                first = self._common
+                if first is None:
+                    first = next((e.label for e in one.bier.encapsulations if e.bsl == self._bsl), None)
+                if one.bier.sub_domain == self._sd and first is not None:
+                    self._accepted.append(Bfr(one.router, one.prefix.network_address, one.bier.bfr_id, first))
+        return self._accepted
 
     def neighbours(self, bfrs: Iterable[Bfr]) -> Mapping[IPv4Address, int]:
         """Interface address -> what its router calls the BIFT of SI 0, for every BFR's interface."""
@@ -105,10 +107,29 @@ class Bfrs:
 
     def router_of(self, address: IPv4Address) -> IPv4Address | None:
         """The router whose stub network an address is in: a source's first hop."""
-        return next((r for r, networks in self._stubs.items() if any(address in n for n in networks)), None)
+        wanted = int(address)
+        for router, stubs in self._stubs.items():
+            if any((wanted ^ int(stub.id)) & int(stub.data) == 0 for stub in stubs):
+                return router
+        return None
+
+    def _put(self, key: LsaKey, prefixes: tuple[ExtendedPrefix, ...] | None) -> bool:
+        """What an LSA says now, None: nothing; whether that is something else than before."""
+        router = key.advertising_router
+        bodies = self._bodies.setdefault(router, {})
+        if bodies.get(key) == prefixes:
+            return False
+        if prefixes is None:
+            del bodies[key]
+        else:
+            bodies[key] = prefixes
+        said = [prefix for key in sorted(bodies) for prefix in bodies[key]]
+        self._verdicts[router] = judge(router, said, {self._sd: SubDomain()})
+        self._accepted = None
+        return True
 
     def _router(self, change: Change, lsa: Lsa) -> bool:
-        router = lsa.key.advertising_router
+        router = lsa.advertising_router
         if change is Change.DELETED:
             self._stubs.pop(router, None)
             return self._interfaces.pop(router, None) is not None
@@ -117,11 +138,7 @@ class Bfrs:
         except PacketError:
             return False
         addresses = frozenset(link.data for link in links if link.type in (LinkType.POINT_TO_POINT, LinkType.TRANSIT))
-        self._stubs[router] = tuple(
-            IPv4Network((link.id, str(link.data)))
-            for link in links
-            if link.type == LinkType.STUB and link.data != IPv4Address("255.255.255.255")
-        )
+        self._stubs[router] = tuple(link for link in links if link.type == LinkType.STUB and link.data != _ONE_ADDRESS)
         changed = self._interfaces.get(router) != addresses
         self._interfaces[router] = addresses
         return changed

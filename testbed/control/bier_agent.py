@@ -6,10 +6,14 @@ It advertises the router's BFR-id through ospfd (RFC 8444's TLVs in a private-us
 the same way, takes next hops from the kernel, and reprograms the forwarder when either changes. Nothing else tells it
 of failures: BIER converges with the IGP because it hangs on the IGP. Flows come by command (RFC 8279 section 4.3), or
 from what the hosts join. It runs in the router's namespaces, and ends with SIGTERM.
+
+After a failure, the routes are what packets wait for: they are programmed before anything else is looked at. LSAs wait
+until the routes are quiet, or lead to somebody who is not known yet.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -42,6 +46,8 @@ from testbed.packet.ospf_lsa import LsaType
 FAREWELL = 8.0  # seconds that a farewell may take
 OSPF_PATIENCE = 2.0  # seconds for ospfd to answer: nothing else is served meanwhile
 RETRY = 0.2  # seconds between attempts to reach an ospfd or a forwarder that is not there
+QUIET = 0.02  # seconds without a change of routes that LSAs wait for
+PATIENCE = 0.2  # seconds that they wait at most
 
 
 class Agent:
@@ -71,6 +77,7 @@ class Agent:
         self.api = OspfApi(timeout=OSPF_PATIENCE)
         self.forwarder = Forwarder(Path(config.forwarder))
         self.programmed = False
+        self.learned = False  # whether there ever was an ospfd: until then the forwarder's tables are better than ours
         self.stopping = False
         self._selector = selectors.DefaultSelector()
         self._watched: tuple[int, ...] = ()
@@ -79,6 +86,9 @@ class Agent:
         self._known: dict[IPv4Address, int] = {}
         self._near: dict[IPv4Address, int] = {}
         self._since: float | None = None  # when the oldest change came that the forwarder does not know yet
+        self._cause = ""  # what that was
+        self._routes_at = 0.0  # when they last changed
+        self._lsas_at: float | None = None  # since when there are LSAs to be read
 
     def run(self) -> None:
         """Serve until SIGTERM; then say farewell, so that nobody waits for this router."""
@@ -91,21 +101,20 @@ class Agent:
         self.api.register(OPAQUE_TYPE)
         self.api.originate(OPAQUE_TYPE, self.config.sd, self._advertisement(self.config.bfr_id))
         self._adopt()
-        for network, hops in self.routes.current().items():
-            if network.prefixlen == 32:
-                self.bifts.set_route(network.network_address, hops)
+        for prefix, hops in self.routes.current().items():
+            self.bifts.set_route(prefix, hops)
         while not self.stopping:
             self._connect()
-            if self.api.connected or self.programmed:
+            self._program()
+            self._watch_forwarder()
+            ready: list[Callable[[], None]] = [key.data for key, _ in self._selector.select(self._timeout())]
+            if self._routes_changed in ready:
+                ready.remove(self._routes_changed)
+                self._routes_changed()
                 self._program()
-                self._watch_forwarder()
-            for key, _ in self._selector.select(self._timeout()):
-                callback: Callable[[], None] = key.data
+            for callback in ready:
                 callback()
-            if self.bfrs.expire(time.monotonic()):
-                self._bfrs_changed()
-            if self.membership.expire(time.monotonic()):
-                self._members_are()
+            self._look_at_the_time()
         self._farewell()
 
     def stop(self, number: int, frame: FrameType | None) -> None:
@@ -118,24 +127,29 @@ class Agent:
         if not self.api.connected:
             try:
                 self.api.connect()
+                self.learned = True
                 self._report("ospf-connected", {})
-                self._lsas_changed()
+                self._read_lsas()
             except OspfApiError:
                 pass
-        if self.api.filenos() != self._watched:
+        watched = self.api.filenos() if self._lsas_at is None else ()  # what waits would wake us all the while
+        if watched != self._watched:
             for fd in self._watched:
                 self._selector.unregister(fd)
-            self._watched = self.api.filenos()
+            self._watched = watched
             for fd in self._watched:
                 self._selector.register(fd, selectors.EVENT_READ, self._lsas_changed)
 
     def _lsas_changed(self) -> None:
-        matters = False
+        self._lsas_at = time.monotonic()
+
+    def _read_lsas(self) -> None:
+        matters, self._lsas_at, since = False, None, self._lsas_at
         for event in self.api.process():
             if isinstance(event, LsaEvent):
                 if self.bfrs.update(event.t, event.change, event.lsa):
                     matters = True
-                    self._note(event.t)
+                    self._note(since or event.t, "lsa")
             elif isinstance(event, Lost):
                 self._report("ospf-lost", {"why": event.why})
         if matters:
@@ -160,10 +174,31 @@ class Agent:
 
     def _routes_changed(self) -> None:
         t = time.monotonic()
-        for route in self.routes.changed():
-            if route.network.prefixlen == 32:
-                self.bifts.set_route(route.network.network_address, route.hops)
-                self._note(t)
+        changed = self.routes.changed()
+        if not changed:
+            return
+        for prefix, hops in changed.items():
+            self.bifts.set_route(prefix, hops)
+        self._routes_at = t
+        self._note(t, "route")
+        if self._lsas_at is not None and any(hop.via not in self._near for hops in changed.values() for hop in hops):
+            self._read_lsas()  # which say who that is
+
+    def _look_at_the_time(self) -> None:
+        """Do what is to be done now, though nothing has happened."""
+        now = time.monotonic()
+        if (due := self._lsas_due()) is not None and due <= now:
+            self._read_lsas()
+        if self.bfrs.expire(now):
+            self._bfrs_changed()
+        if self.membership.expire(now):
+            self._members_are()
+
+    def _lsas_due(self) -> float | None:
+        """When the LSAs that wait are to be read, None: there are none."""
+        if self._lsas_at is None:
+            return None
+        return min(max(self._lsas_at, self._routes_at) + QUIET, self._lsas_at + PATIENCE)
 
     def _members_changed(self) -> None:
         if self.membership.changed():
@@ -171,7 +206,7 @@ class Agent:
 
     def _members_are(self) -> None:
         self.flows.set_members(self.membership.members)
-        self._note(time.monotonic())
+        self._note(time.monotonic(), "members")
         if self.config.signalling == "igmp":
             self.joins.want({(m.source, m.group) for m in self.membership.members})
 
@@ -196,7 +231,7 @@ class Agent:
             }
         else:
             raise ValueError(f"unknown op {what!r}: flow, join, leave, state")
-        self._note(time.monotonic())
+        self._note(time.monotonic(), "flow")
         self._program()
         return {"ok": True, "t": time.monotonic(), "programmed": self.programmed}
 
@@ -204,6 +239,8 @@ class Agent:
 
     def _program(self) -> None:
         """Bring the forwarder up to date, in one transaction."""
+        if not self.learned:
+            return
         try:
             if not self.programmed:
                 self.bifts.forget()
@@ -211,10 +248,12 @@ class Agent:
                 self.flows.forget()
                 self.forwarder.replace(Tables.parse("\n".join(self._static() + self._changes())))
                 self.programmed = True
-                self._report("bift", {"lines": -1, "since": self._since})
+                self._report_bift(-1)
+                gc.collect()
+                gc.freeze()  # what is here now stays: no collection has to look at it again, when time matters
             elif lines := self._changes():
                 self.forwarder.update(lines)
-                self._report("bift", {"lines": len(lines), "since": self._since})
+                self._report_bift(len(lines))
             self._since = None
         except ForwarderError as error:
             if self.programmed:  # else it is known already, and tried again
@@ -279,13 +318,17 @@ class Agent:
     def _timeout(self) -> float | None:
         """How long to wait for something to happen: for ever, but for what is to be tried again."""
         waits = [RETRY] if not self.api.connected or not self.programmed else []
-        expiries = (self.bfrs.next_expiry(), self.membership.confirm_by)
+        expiries = (self._lsas_due(), self.bfrs.next_expiry(), self.membership.confirm_by)
         waits += [max(0.0, expiry - time.monotonic()) for expiry in expiries if expiry is not None]
         return min(waits, default=None)
 
-    def _note(self, t: float) -> None:
+    def _note(self, t: float, cause: str) -> None:
         if self._since is None:
-            self._since = t
+            self._since, self._cause = t, cause
+
+    def _report_bift(self, lines: int) -> None:
+        cause = self._cause if self._since is not None else ""
+        self._report("bift", {"lines": lines, "since": self._since, "cause": cause})
 
     def _report(self, kind: str, detail: dict[str, Any]) -> None:
         self._events.write(json.dumps({"t": time.monotonic(), "kind": kind, "detail": detail}) + "\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from testbed.control.bier_config import OVERLAY_IN, OVERLAY_OUT, BierConfig
-from testbed.control.bift import Bfer
 from testbed.control.membership import Member
 from testbed.forwarder.rows import BierAction, Flow, PortAction
 from testbed.forwarder.tables import Tables
@@ -21,6 +20,8 @@ class BierFlows:
         self._bfers: dict[Key, frozenset[int]] = {}
         self._ports: dict[Key, frozenset[str]] = {}
         self._told: dict[tuple[int, Key], str] = {}
+        self._dirty: set[Key] = set()
+        self._sets: frozenset[int] = frozenset()
 
     @property
     def count(self) -> int:
@@ -33,6 +34,7 @@ class BierFlows:
             raise ValueError(f"{group} is no multicast group")
         if bad := sorted(bfr_id for bfr_id in bfers if not 1 <= bfr_id <= 65535):
             raise ValueError(f"no BFR-id: {bad[0]}")
+        self._dirty.add((source, group))
         if bfers:
             self._bfers[source, group] = bfers
         else:
@@ -48,7 +50,9 @@ class BierFlows:
         ports: dict[Key, set[str]] = {}
         for member in members:
             ports.setdefault((member.source, member.group), set()).add(member.port)
-        self._ports = {key: frozenset(names) for key, names in ports.items()}
+        new = {key: frozenset(names) for key, names in ports.items()}
+        self._dirty |= {key for key in new.keys() | self._ports.keys() if new.get(key) != self._ports.get(key)}
+        self._ports = new
 
     def adopt(self, tables: Tables) -> set[Member]:
         """Go on with the flows that a forwarder has; returns the members that it served."""
@@ -65,7 +69,7 @@ class BierFlows:
                         si = action.bift - self._config.first_bift_id
                         bfers |= {si * self._config.bsl + bit for bit in action.bits}
                 if bfers:
-                    self._bfers[key] = frozenset(bfers)
+                    self.set_flow(*key, frozenset(bfers))
             elif flow.context == OVERLAY_OUT:
                 ports = [action.port for action in flow.actions if isinstance(action, PortAction)]
                 members |= {Member(port, key[1], source) for port in ports}
@@ -75,17 +79,32 @@ class BierFlows:
     def forget(self) -> None:
         """The forwarder has lost its tables."""
         self._told.clear()
+        self._dirty = self._bfers.keys() | self._ports.keys()
 
     def changes(self, sets: frozenset[int]) -> list[str]:
         """The lines to be sent. `sets`: the set identifiers that the forwarder has a BIFT for."""
-        wanted = {(OVERLAY_OUT, key): self._line(OVERLAY_OUT, key, self._local(key)) for key in self._ports}
-        for key, bfers in self._bfers.items():
-            actions = self._bier(bfers, sets) + self._local(key)
-            wanted[OVERLAY_IN, key] = self._line(OVERLAY_IN, key, actions)
-        lines = [line for place, line in wanted.items() if self._told.get(place) != line]
-        lines += [f"del {self._line(*place, '')}" for place in self._told.keys() - wanted.keys()]
-        self._told = wanted
+        if sets != self._sets:
+            self._sets = sets
+            self._dirty |= self._bfers.keys()
+        lines: list[str] = []
+        for key in self._dirty:
+            bfers, ports = self._bfers.get(key), self._local(key)
+            lines += self._tell(OVERLAY_OUT, key, ports or None)
+            lines += self._tell(OVERLAY_IN, key, self._bier(bfers, sets) + ports if bfers else None)
+        self._dirty.clear()
         return lines
+
+    def _tell(self, context: int, key: Key, actions: str | None) -> list[str]:
+        """The line that makes these the flow's actions, None: that ends it; none if the forwarder knows."""
+        line = None if actions is None else self._line(context, key, actions)
+        told = self._told.get((context, key))
+        if line == told:
+            return []
+        if line is None:
+            del self._told[context, key]
+            return [f"del {self._line(context, key, '')}"]
+        self._told[context, key] = line
+        return [line]
 
     def _line(self, context: int, key: Key, actions: str) -> str:
         source, group = key
@@ -97,9 +116,10 @@ class BierFlows:
     def _bier(self, bfers: frozenset[int], sets: frozenset[int]) -> str:
         """One packet a set identifier (RFC 8279 section 3). A set without a BIFT has no BFER that anybody knows."""
         masks: dict[int, int] = {}
+        bsl = self._config.bsl
         for bfr_id in bfers:
-            bfer = Bfer.of(bfr_id, self._config.bsl)
-            masks[bfer.si] = masks.get(bfer.si, 0) | 1 << bfer.bit
+            si, bit = divmod(bfr_id - 1, bsl)
+            masks[si] = masks.get(si, 0) | 1 << bit
         encap = self._config.encapsulation
         first = self._config.first_bift_id
         return "".join(f" bier {encap} {first + si} {masks[si]:x}" for si in sorted(masks) if si in sets)

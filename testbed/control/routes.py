@@ -1,16 +1,21 @@
-"""The kernel's unicast routes, followed by its events: where this router's next hops come from."""
+"""The kernel's unicast routes, followed by its events: where this router's next hops come from.
+
+Only routes to single addresses count, for a BFR-prefix is nothing else (RFC 8279 section 2). A failure in the network
+brings as many notifications of other routes: a filter in the kernel spares us those.
+"""
 
 from __future__ import annotations
 
 import errno
 import socket
 import struct
+from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from testbed.control.bift import Hop
 from testbed.lab.rtnetlink import (
+    NLMSGHDR,
     RTM_DELROUTE,
     RTM_GETROUTE,
     RTM_NEWROUTE,
@@ -22,33 +27,32 @@ from testbed.lab.rtnetlink import (
     subscribe,
 )
 
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 9, 15
+Hops = tuple[Hop, ...]
+
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 1, 4, 5, 6, 9
+_U32 = struct.Struct("=I")
 _RTNEXTHOP = struct.Struct("=HBBi")  # length, flags, hops, interface index
-_MAIN = 254
-_UNICAST = 1
+_HOST, _MAIN, _UNICAST = 32, 254, 1  # length, table, type
 _LARGEST = 1 << 16
 _RECEIVE_BUFFER = 8 << 20
 
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A route of the main table. `hops` is empty for a destination on a link, or one that is gone."""
-
-    network: IPv4Network
-    hops: tuple[Hop, ...]
+# Classic BPF: the octet at an offset into A; go on if it is k, else skip to the end; pass all, or nothing.
+_LOAD, _IF_EQUAL, _RETURN = 0x30, 0x15, 0x06
+_SO_ATTACH_FILTER = 26
 
 
 class Routes:
-    """The main table's routes that have a gateway, by network; `changed()` reads what has happened.
+    """The next hops of the main table's host routes, by address; `changed()` reads what has happened.
 
-    Of several routes to one network the one with the least metric counts. Belongs to the network namespace that it was
-    made in. Raises OSError.
+    Of several routes to one address the one with the least metric counts; one without a gateway leads nowhere. Belongs
+    to the network namespace that it was made in. Raises OSError.
     """
 
     def __init__(self) -> None:
-        self._metrics: dict[IPv4Network, dict[int, tuple[Hop, ...]]] = {}
+        self._metrics: dict[IPv4Address, dict[int, Hops]] = {}
         self._socket = subscribe((RTNLGRP_IPV4_ROUTE,), _RECEIVE_BUFFER)
         self._socket.setblocking(False)
+        _attach_filter(self._socket)
         self._read_all()
 
     def fileno(self) -> int:
@@ -57,71 +61,72 @@ class Routes:
     def close(self) -> None:
         self._socket.close()
 
-    def current(self) -> Mapping[IPv4Network, tuple[Hop, ...]]:
-        """Every network that has a route through a gateway."""
-        return {network: self._best(network) for network in self._metrics}
+    def current(self) -> Mapping[IPv4Address, Hops]:
+        """Every address that has a route through a gateway."""
+        return {address: self._best(address) for address in self._metrics}
 
-    def changed(self) -> list[Route]:
-        """What is different since the last call, in no order; does not wait."""
-        before: dict[IPv4Network, tuple[Hop, ...]] = {}
+    def changed(self) -> dict[IPv4Address, Hops]:
+        """Where what is different since the last call leads now, no hops: nowhere. Does not wait."""
+        before: dict[IPv4Address, Hops] = {}
+        names: dict[int, str] = {}
         try:
             while True:
-                data = self._socket.recv(_LARGEST)
-                for kind, payload in messages(data):
-                    if kind in (RTM_NEWROUTE, RTM_DELROUTE):
-                        for network, metric, hops in _read(payload):
-                            before.setdefault(network, self._best(network))
-                            self._put(network, metric, hops if kind == RTM_NEWROUTE else ())
+                for kind, payload in messages(self._socket.recv(_LARGEST)):
+                    if kind in (RTM_NEWROUTE, RTM_DELROUTE) and (found := _read(payload, names)):
+                        address, metric, hops = found
+                        before.setdefault(address, self._best(address))
+                        self._put(address, metric, hops if kind == RTM_NEWROUTE else ())
         except BlockingIOError:
             pass
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
-            for network in self._metrics:  # events were lost: read everything anew
-                before.setdefault(network, self._best(network))
+            for address in self._metrics:  # events were lost: read everything anew
+                before.setdefault(address, self._best(address))
             self._metrics.clear()
             self._read_all()
             before = dict.fromkeys(self._metrics, ()) | before
-        return [Route(n, self._best(n)) for n, hops in before.items() if self._best(n) != hops]
+        return {address: self._best(address) for address, hops in before.items() if self._best(address) != hops}
 
     def _read_all(self) -> None:
+        names: dict[int, str] = {}
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as once:
             body = RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
             for _, payload in dump(once, RTM_GETROUTE, body):
-                for network, metric, hops in _read(payload):
-                    self._put(network, metric, hops)
+                if found := _read(payload, names):
+                    self._put(*found)
 
-    def _best(self, network: IPv4Network) -> tuple[Hop, ...]:
-        by_metric = self._metrics.get(network)
+    def _best(self, address: IPv4Address) -> Hops:
+        by_metric = self._metrics.get(address)
         return by_metric[min(by_metric)] if by_metric else ()
 
-    def _put(self, network: IPv4Network, metric: int, hops: tuple[Hop, ...]) -> None:
+    def _put(self, address: IPv4Address, metric: int, hops: Hops) -> None:
         if hops:
-            self._metrics.setdefault(network, {})[metric] = hops
-        elif network in self._metrics:
-            self._metrics[network].pop(metric, None)
-            if not self._metrics[network]:
-                del self._metrics[network]
+            self._metrics.setdefault(address, {})[metric] = hops
+        elif address in self._metrics:
+            self._metrics[address].pop(metric, None)
+            if not self._metrics[address]:
+                del self._metrics[address]
 
 
-def _read(payload: bytes) -> Iterator[tuple[IPv4Network, int, tuple[Hop, ...]]]:
-    """Network, metric and hops of a route message, if it is a unicast route of the main table."""
+def _read(payload: bytes, names: dict[int, str]) -> tuple[IPv4Address, int, Hops] | None:
+    """Address, metric and hops of a route message, if it is a unicast host route of the main table. `names` of
+    interfaces: those that were asked for already; they hold for one burst, since interfaces can be renamed."""
     if len(payload) < RTMSG.size:
-        return
+        return None
     _family, length, _, _, table, _, _, kind, _flags = RTMSG.unpack_from(payload)
+    if (length, table, kind) != (_HOST, _MAIN, _UNICAST):  # a table above 255 is another number here, and no 254
+        return None
     found = attributes(payload, RTMSG.size)
-    if _RTA_TABLE in found:
-        (table,) = struct.unpack("=I", found[_RTA_TABLE])
-    if table != _MAIN or kind != _UNICAST or length > 32:
-        return
-    network = IPv4Network((found.get(_RTA_DST, bytes(4)), length))
-    metric = struct.unpack("=I", found[_RTA_PRIORITY])[0] if _RTA_PRIORITY in found else 0
-    yield network, metric, tuple(sorted(_hops(found)))
+    if len(address := found.get(_RTA_DST, b"")) != 4:
+        return None
+    (metric,) = _U32.unpack(found[_RTA_PRIORITY]) if _RTA_PRIORITY in found else (0,)
+    return IPv4Address(address), metric, tuple(sorted(_hops(found, names)))
 
 
-def _hops(found: Mapping[int, bytes]) -> Iterator[Hop]:
+def _hops(found: Mapping[int, bytes], names: dict[int, str]) -> Iterator[Hop]:
     if _RTA_GATEWAY in found and _RTA_OIF in found:
-        yield from _hop(struct.unpack("=i", found[_RTA_OIF])[0], found[_RTA_GATEWAY])
+        yield from _hop(_U32.unpack(found[_RTA_OIF])[0], found[_RTA_GATEWAY], names)
     data = found.get(_RTA_MULTIPATH, b"")
     while len(data) >= _RTNEXTHOP.size:
         length, _flags, _weight, index = _RTNEXTHOP.unpack_from(data)
@@ -129,12 +134,26 @@ def _hops(found: Mapping[int, bytes]) -> Iterator[Hop]:
             return
         gateway = attributes(data[:length], _RTNEXTHOP.size).get(_RTA_GATEWAY)
         if gateway is not None:
-            yield from _hop(index, gateway)
+            yield from _hop(index, gateway, names)
         data = data[(length + 3) & ~3 :]
 
 
-def _hop(index: int, gateway: bytes) -> Iterator[Hop]:
-    try:
-        yield Hop(socket.if_indextoname(index), IPv4Address(gateway))
-    except OSError:  # the interface is gone already; the kernel is about to say so of the route, too
-        return
+def _hop(index: int, gateway: bytes, names: dict[int, str]) -> Iterator[Hop]:
+    if index not in names:
+        try:
+            names[index] = socket.if_indextoname(index)
+        except OSError:  # the interface is gone already; the kernel is about to say so of the route, too
+            return
+    yield Hop(names[index], IPv4Address(gateway))
+
+
+def _attach_filter(sock: socket.socket) -> None:
+    """Let the kernel pass on only what `_read` would not ignore at once. A notification is one message."""
+    at = {_HOST: 1, _MAIN: 4, _UNICAST: 7}  # offsets in RTMSG
+    program = []
+    for number, (value, offset) in enumerate(at.items()):
+        to_the_end = 2 * (len(at) - number) - 1
+        program += [(_LOAD, 0, 0, NLMSGHDR.size + offset), (_IF_EQUAL, 0, to_the_end, value)]
+    program += [(_RETURN, 0, 0, _LARGEST), (_RETURN, 0, 0, 0)]
+    code = array("B", b"".join(struct.pack("=HBBI", *each) for each in program))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), code.buffer_info()[0]))

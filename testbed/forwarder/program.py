@@ -12,9 +12,11 @@ from typing import IO, Protocol
 from testbed.errors import DaemonError, ForwarderError, MachineError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.tables import Tables
+from testbed.precedence import take_precedence
 
 BIN = Path(__file__).resolve().parent / "bin"
 STOP_DEADLINE = 10.0
+NICE = -10
 
 
 def program(name: str = "mcfwd") -> Path:
@@ -66,21 +68,8 @@ class ForwarderDaemon:
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The command inside the node. Raises MachineError.
-
-        At a high priority: a router's data plane does not wait for the processes that share our cores, no more than
-        the kernel's own forwarding does.
-        """
-        return (
-            "nice",
-            "-n",
-            "-10",
-            str(program(self.binary)),
-            "--control",
-            "/run/mcfwd.sock",
-            "--tables",
-            "/run/mcfwd.tables",
-        )
+        """The command inside the node. Raises MachineError."""
+        return str(program(self.binary)), "--control", "/run/mcfwd.sock", "--tables", "/run/mcfwd.tables"
 
     def save(self, tables: Tables) -> None:
         """Begin with these tables at the next start: a forwarder keeps nothing when it ends."""
@@ -89,11 +78,17 @@ class ForwarderDaemon:
         os.replace(new, self.tables)
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start it with the saved tables. What it logs goes to standard error. Raises MachineError, OSError."""
+        """Start it with the saved tables. What it logs goes to standard error. Raises MachineError, OSError.
+
+        It runs at a high priority: a router's data plane does not wait for the processes that share our cores, no more
+        than the kernel's own forwarding does.
+        """
         if not self.tables.exists():
             self.save(Tables())
         with self.log.open("ab") as log:
-            return self.host.popen(self.argv, stdout=log, stderr=log)
+            process = self.host.popen(self.argv, stdout=log, stderr=log)
+        take_precedence(process.pid, NICE)
+        return process
 
     def why_not_ready(self, process: subprocess.Popen[bytes]) -> str:
         """ "" once the forwarder answers. Raises DaemonError if it ended."""

@@ -22,7 +22,7 @@ IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 TCMSG = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info
 
-_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+NLMSGHDR = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _NLM_F_REQUEST_DUMP = 0x301
 _NLM_F_DUMP_INTR = 0x10
@@ -65,11 +65,11 @@ def _subscribed(sock: socket.socket, groups: tuple[int, ...], receive_buffer: in
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The messages of one datagram: (type, payload). A malformed length ends it."""
     offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, _flags, _sequence, _port = _HEADER.unpack_from(data, offset)
-        if not _HEADER.size <= length <= len(data) - offset:
+    while offset + NLMSGHDR.size <= len(data):
+        length, kind, _flags, _sequence, _port = NLMSGHDR.unpack_from(data, offset)
+        if not NLMSGHDR.size <= length <= len(data) - offset:
             return
-        yield kind, data[offset + _HEADER.size : offset + length]
+        yield kind, data[offset + NLMSGHDR.size : offset + length]
         offset += (length + 3) & ~3
 
 
@@ -90,14 +90,14 @@ def dump(sock: socket.socket, kind: int, body: bytes) -> list[tuple[int, bytes]]
 
     A dump that the kernel marks as interrupted by a change is asked for again.
     """
-    request = _HEADER.pack(_HEADER.size + len(body), kind, _NLM_F_REQUEST_DUMP, 1, 0) + body
+    request = NLMSGHDR.pack(NLMSGHDR.size + len(body), kind, _NLM_F_REQUEST_DUMP, 1, 0) + body
     for _ in range(10):
         sock.send(request)
         found: list[tuple[int, bytes]] = []
         interrupted = done = False
         while not done:
             data = sock.recv(_LARGEST)
-            interrupted |= bool(_HEADER.unpack_from(data)[2] & _NLM_F_DUMP_INTR)
+            interrupted |= bool(NLMSGHDR.unpack_from(data)[2] & _NLM_F_DUMP_INTR)
             for answer, payload in messages(data):
                 if answer == NLMSG_DONE:
                     done = True

@@ -74,16 +74,12 @@ def accept(advertised: Mapping[IPv4Address, Iterable[ExtendedPrefix]], local: Ma
     passes on counts as an advertisement of the router behind it: give it a key of its own, its BFR-prefix say.
     `local`: by sub-domain-id; sub-domains that are not here are accepted with any topology and algorithm.
     """
+    return together(judge(router, advertised[router], local) for router in sorted(advertised))
+
+
+def judge(router: IPv4Address, prefixes: Iterable[ExtendedPrefix], local: Mapping[int, SubDomain]) -> Verdict:
+    """One router's advertisements, taken alone; `together` then gives what `accept` does."""
     ignored: list[Ignored] = []
-    accepted = [each for router in sorted(advertised) for each in _judge(router, advertised[router], local, ignored)]
-    accepted = _without_duplicate_ids(accepted, ignored)
-    return Verdict(tuple(accepted), tuple(ignored))
-
-
-def _judge(
-    router: IPv4Address, prefixes: Iterable[ExtendedPrefix], local: Mapping[int, SubDomain], ignored: list[Ignored]
-) -> list[Accepted]:
-    """What counts of one router's advertisements taken alone; the rest goes to `ignored`."""
     said = [
         _valid_encapsulations(Accepted(router, prefix.prefix, bier), ignored)
         for prefix in _bfr_prefixes(router, prefixes, ignored)
@@ -104,7 +100,22 @@ def _judge(
             ignored.append(Ignored(router, each.prefix, each.bier, reason))
         else:
             accepted.append(each)
-    return accepted
+    return Verdict(tuple(accepted), tuple(ignored))
+
+
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """Those of all routers, by router. A BFR-id that several have is nobody's; their labels and prefixes still count
+    (RFC 8279 section 5)."""
+    verdicts = tuple(verdicts)
+    ignored = [each for verdict in verdicts for each in verdict.ignored]
+    accepted = [each for verdict in verdicts for each in verdict.accepted]
+    owners = Counter((each.bier.mt_id, each.bier.sub_domain, each.bier.bfr_id) for each in accepted)
+    for place, each in enumerate(accepted):
+        bier = each.bier
+        if bier.bfr_id and owners[bier.mt_id, bier.sub_domain, bier.bfr_id] > 1:
+            ignored.append(Ignored(each.router, each.prefix, bier, Reason.DUPLICATE_BFR_ID))
+            accepted[place] = replace(each, bier=replace(bier, bfr_id=0))
+    return Verdict(tuple(accepted), tuple(ignored))
 
 
 def _bfr_prefixes(
@@ -148,16 +159,3 @@ def _fault(bier: BierSubTlv, here: SubDomain | None) -> Reason | None:
     if len({each.bsl for each in bier.encapsulations}) < len(bier.encapsulations):
         return Reason.REPEATED_LENGTH
     return None
-
-
-def _without_duplicate_ids(accepted: list[Accepted], ignored: list[Ignored]) -> list[Accepted]:
-    """A BFR-id that several routers have is nobody's; their labels and prefixes still count (RFC 8279 section 5)."""
-    owners = Counter((each.bier.mt_id, each.bier.sub_domain, each.bier.bfr_id) for each in accepted)
-    kept = []
-    for each in accepted:
-        bier = each.bier
-        if bier.bfr_id and owners[bier.mt_id, bier.sub_domain, bier.bfr_id] > 1:
-            ignored.append(Ignored(each.router, each.prefix, bier, Reason.DUPLICATE_BFR_ID))
-            each = replace(each, bier=replace(bier, bfr_id=0))
-        kept.append(each)
-    return kept
