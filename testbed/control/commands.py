@@ -16,16 +16,17 @@ _LINE_LIMIT = 1 << 20
 
 @dataclass(slots=True)
 class Peer:
-    """Who is at the other end of one connection. `read_at`: when the command was read that is being answered
-    (CLOCK_MONOTONIC); `term`: the controller's, None: it has not said that it is one."""
+    """Who is at the other end of one connection. `remote`: not this router itself; `read_at`: when the command was read
+    that is being answered (CLOCK_MONOTONIC); `term`: the controller's, None: it has not said that it is one."""
 
+    remote: bool
     read_at: float = 0.0
     term: int | None = None
 
 
 @dataclass(slots=True)
 class Traffic:
-    """Commands and answers so far, and their octets."""
+    """Commands and answers that came through the network, and their octets."""
 
     received: int = 0
     received_bytes: int = 0
@@ -52,13 +53,13 @@ class CommandServer:
 
     def _accept(self) -> None:
         try:
-            connection, _ = self._listener.accept()
+            connection, address = self._listener.accept()
         except OSError:
             return
         connection.settimeout(5.0)  # an answer is short: who does not read it is gone
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # who was cut off does not stay for ever
-        rest, peer = bytearray(), Peer()
+        rest, peer = bytearray(), Peer(remote=address[0] != self._listener.getsockname()[0])
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._read(connection, rest, peer))
 
     def _read(self, connection: socket.socket, rest: bytearray, peer: Peer) -> None:
@@ -66,14 +67,15 @@ class CommandServer:
             data = connection.recv(1 << 16)
             peer.read_at = time.monotonic()
             rest += data
-            self.traffic.received_bytes += len(data)
+            if peer.remote:
+                self.traffic.received_bytes += len(data)
             while (end := rest.find(b"\n")) >= 0:
                 line = bytes(rest[:end])
                 del rest[: end + 1]
-                self.traffic.received += 1
-                self._send(connection, self._answer(line, peer))
+                self.traffic.received += peer.remote
+                self._send(connection, self._answer(line, peer), peer)
             if len(rest) > _LINE_LIMIT:
-                self._send(connection, {"error": f"a line has at most {_LINE_LIMIT} octets"})
+                self._send(connection, {"error": f"a line has at most {_LINE_LIMIT} octets"}, peer)
                 data = b""
         except OSError:
             data = b""
@@ -81,10 +83,11 @@ class CommandServer:
             self._selector.unregister(connection)
             connection.close()
 
-    def _send(self, connection: socket.socket, answer: Answer) -> None:
+    def _send(self, connection: socket.socket, answer: Answer, peer: Peer) -> None:
         octets = json.dumps(answer).encode() + b"\n"
-        self.traffic.sent += 1
-        self.traffic.sent_bytes += len(octets)
+        if peer.remote:
+            self.traffic.sent += 1
+            self.traffic.sent_bytes += len(octets)
         connection.sendall(octets)
 
     def _answer(self, line: bytes, peer: Peer) -> Answer:
