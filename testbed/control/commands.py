@@ -51,6 +51,12 @@ class CommandServer:
         self._listener.setblocking(False)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._listener.getsockname()
+        return host, port
+
     def _accept(self) -> None:
         try:
             connection, address = self._listener.accept()
@@ -59,7 +65,7 @@ class CommandServer:
         connection.settimeout(5.0)  # an answer is short: who does not read it is gone
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # who was cut off does not stay for ever
-        rest, peer = bytearray(), Peer(remote=address[0] != self._listener.getsockname()[0])
+        rest, peer = bytearray(), Peer(remote=address[0] != self.address[0])
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._read(connection, rest, peer))
 
     def _read(self, connection: socket.socket, rest: bytearray, peer: Peer) -> None:
