@@ -149,7 +149,7 @@ class ReplicationAgent(RouterAgent):
         after = program.carried_out(before, self._place())
         self.program()  # what changed before is a transaction of its own
         if not self.programmed:
-            missing = "its forwarder" if self.learned else "word from its ospfd"
+            missing = "forwarder" if self.learned else "word from its ospfd"
             raise ValueError(f"the agent of {self.config.loopback} has no {missing} yet: try again")
         self._rows.set_held(after)
         try:
