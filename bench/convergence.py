@@ -5,7 +5,8 @@
 In one lab a scheme, every link between core routers is cut in turn, and restored once the IGP stands again. All the
 while a probe a millisecond goes from the repository to some sites, once to the scheme's group and once by unicast to
 each; the kernel stamps their arrival. Of every cut that interrupts unicast to a site: how long either was away, and the
-difference. Needs root.
+difference. With BIER also how long after the kernel's notification of a route the router's agent heard of it (`heard`)
+and the forwarder had confirmed what follows (`bift`). Needs root.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import selectors
 import socket
 import statistics
 import struct
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from testbed.lab.capabilities import frr_version
@@ -29,7 +33,9 @@ from testbed.plan.build import make_plan
 from testbed.plan.frr import render
 from testbed.plan.timers import profile
 from testbed.plan.types import Role
+from testbed.run.program_client import Program
 from testbed.schemes import Flow, Scheme, make_scheme
+from testbed.schemes.base import SchemeEvent
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import SchemeChoice
 
@@ -38,6 +44,7 @@ SETTLE = 1.5  # seconds of probes before and after a cut: longer than any repair
 UNICAST, MULTICAST = 6001, 6002
 MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, SO_TIMESTAMPNS = 42, 46, 35
 GAP = 0.004  # seconds without a probe that are an outage
+LONGEST = 0.3  # seconds: what an agent has not looked at for so long, changed nothing
 
 
 class Probes:
@@ -116,6 +123,53 @@ def _receiver(lab: Lab, host: str, kind: str, flow: Flow, source: str) -> socket
     return sock
 
 
+class Notifications:
+    """When the kernel told of another next hop of a host route, by router: what the run's own monitor stamps."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.times: dict[str, list[float]] = {node.name: [] for node in lab.routers}
+        self._hops: dict[tuple[str, str], Any] = {}
+        self._folder = tempfile.TemporaryDirectory()
+        nodes = [{"name": node.name, "pid": node.pid} for node in lab.routers]
+        self._program = Program(
+            lambda argv, out, errors: subprocess.Popen(argv, stdout=out, stderr=errors),
+            "testbed.run.monitor",
+            ["--config", json.dumps({"nodes": nodes, "receive_buffer": 8 << 20})],
+            self._take,
+            Path(self._folder.name) / "monitor.log",
+        )
+        self._program.wait_ready()
+
+    def _take(self, t: float, kind: str, node: str, detail: dict[str, Any]) -> None:
+        if kind != "route" or not detail["dst"].endswith("/32"):
+            return
+        hops = (detail["via"], detail["ifname"]) if detail["op"] == "add" else None
+        if self._hops.get((node, detail["dst"]), ()) != hops:
+            self.times[node].append(t)
+        self._hops[node, detail["dst"]] = hops
+
+    def close(self) -> None:
+        self._program.stop()
+        self._folder.cleanup()
+
+    def delays(self, events: list[SchemeEvent]) -> dict[str, list[float]]:
+        """Milliseconds from the first notification that a change of a BIFT includes to its agent, and to its end."""
+        found: dict[str, list[float]] = {"heard": [], "bift": []}
+        before: dict[str, float] = {}
+        for event in sorted(events, key=lambda event: event.t):
+            if event.kind != "bift":
+                continue
+            since = event.detail["since"] or event.t
+            if event.detail["cause"] == "route":
+                after = max(before.get(event.router, 0.0), since - LONGEST)
+                told = [t for t in self.times[event.router] if after < t <= since + 0.0002]
+                if told:
+                    found["heard"].append(max(0.0, since - told[0]) * 1e3)
+                    found["bift"].append((event.t - told[0]) * 1e3)
+            before[event.router] = since
+        return found
+
+
 @contextlib.contextmanager
 def network(topology: str, scheme: Scheme) -> Iterator[Lab]:
     """The lab, converged."""
@@ -150,7 +204,7 @@ def measure(topology: str, name: str, cuts: int) -> list[dict[str, Any]]:
         hosts = storage[:: max(1, len(storage) // 4)][:4]
         flow = scheme.flow(1)
         scheme.prepare(lab, flow, lab.plan.repository, hosts)
-        probes = Probes(lab, flow, hosts)
+        probes, notifications = Probes(lab, flow, hosts), Notifications(lab)
         try:
             time.sleep(SETTLE)
             for number in range(cuts):
@@ -170,10 +224,15 @@ def measure(topology: str, name: str, cuts: int) -> list[dict[str, Any]]:
                 time.sleep(SETTLE)
         finally:
             probes.close()
+            notifications.close()
         if name.startswith("bier"):
-            delays = [e.t - e.detail["since"] for e in scheme.events(lab) if e.kind == "bift" and e.detail["since"]]
-            rows.append({"bift_ms": sorted(delay * 1e3 for delay in delays)})
+            rows.append({"delays": notifications.delays(list(scheme.events(lab)))})
     return rows
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return {"median": middle, "q1": low, "q3": high, "least": min(values), "worst": max(values), "n": len(values)}
 
 
 def main() -> None:
@@ -187,26 +246,27 @@ def main() -> None:
     found = {}
     for name in options.schemes.split(","):
         rows = measure(options.topology, name, 2 if options.quick else options.cuts)
-        bift = next((row["bift_ms"] for row in rows if "bift_ms" in row), [])
+        delays = next((row["delays"] for row in rows if "delays" in row), {})
         rows = [row for row in rows if "link" in row]
-        beyond = sorted((row["multicast_s"] - row["unicast_s"]) * 1e3 for row in rows)
-        figures = {
-            "outages": len(rows),
-            "unicast_ms": statistics.median(row["unicast_s"] for row in rows) * 1e3 if rows else None,
-            "multicast_ms": statistics.median(row["multicast_s"] for row in rows) * 1e3 if rows else None,
-            "beyond_ms": statistics.median(beyond) if beyond else None,
-            "beyond_all_ms": [round(value, 2) for value in beyond],
-            "bift_median_ms": statistics.median(bift) if bift else None,
-            "bift_worst_ms": max(bift) if bift else None,
-            "rows": rows,
+        values = {
+            "unicast": [row["unicast_s"] * 1e3 for row in rows],
+            "multicast": [row["multicast_s"] * 1e3 for row in rows],
+            "beyond": [(row["multicast_s"] - row["unicast_s"]) * 1e3 for row in rows],
+            **delays,
         }
-        found[name] = figures
+        figures = {key: summary(some) for key, some in values.items() if len(some) > 1}
+        found[name] = {"links": len({row["link"] for row in rows}), **figures, "rows": rows}
         if not options.json:
-            print(f"{name}: {len(rows)} outages at sites, {options.cuts} cuts")
-            for key in ("unicast_ms", "multicast_ms", "beyond_ms", "bift_median_ms", "bift_worst_ms"):
-                if figures[key] is not None:
-                    print(f"  {key:15} {figures[key]:8.2f}" + ("  median" if key[0] in "um" else ""))
-            print(f"  beyond, all     {figures['beyond_all_ms']}")
+            print(f"{name}: {len(rows)} outages at sites, of {found[name]['links']} links; ms")
+            print(f"  {'':10}{'median':>9}{'q1':>9}{'q3':>9}{'least':>9}{'worst':>9}{'n':>6}")
+            for key, of in figures.items():
+                print(
+                    f"  {key:10}" + "".join(f"{of[k]:9.2f}" for k in ("median", "q1", "q3", "least", "worst")), end=""
+                )
+                print(f"{of['n']:6}")
+            for row in rows:
+                if (worse := (row["multicast_s"] - row["unicast_s"]) * 1e3) > 5:
+                    print(f"  {row['link']} at {row['site']}: {worse:.1f} ms beyond {row['unicast_s'] * 1e3:.1f}")
     if options.json:
         print(json.dumps(found))
 

@@ -35,8 +35,8 @@ class FakeOspfd:
     """One client at a time. What it does to a request can be replaced: `on_request(message)` is called first, and
     its reply's code is taken if it is not None. `piecemeal`: every octet travels on its own."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, port: int = 0) -> None:
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self.lsdb: dict[LsaKey, Lsa] = {}
         self.requests: list[Message] = []
