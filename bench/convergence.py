@@ -5,8 +5,8 @@
 In one lab a scheme, every link between core routers is cut in turn, and restored once the IGP stands again. All the
 while a probe a millisecond goes from the repository to some sites, once to the scheme's group and once by unicast to
 each; the kernel stamps their arrival. Of every cut that interrupts unicast to a site: how long either was away, and the
-difference. With BIER also how long after the kernel's notification of a route the router's agent heard of it (`heard`)
-and the forwarder had confirmed what follows (`bift`). Needs root.
+difference. Where routers have an agent of ours, also how long after the kernel's notification of a route that heard of
+it (`heard`) and the forwarder had confirmed what follows (`rows`). Needs root.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ SETTLE = 1.5  # seconds of probes before and after a cut: longer than any repair
 UNICAST, MULTICAST = 6001, 6002
 MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, SO_TIMESTAMPNS = 42, 46, 35
 GAP = 0.004  # seconds without a probe that are an outage
+CONFIRMED = ("bift", "rows")  # events of agents: the forwarder has confirmed a change
 LONGEST = 0.3  # seconds: what an agent has not looked at for so long, changed nothing
 
 
@@ -153,11 +154,11 @@ class Notifications:
         self._folder.cleanup()
 
     def delays(self, events: list[SchemeEvent]) -> dict[str, list[float]]:
-        """Milliseconds from the first notification that a change of a BIFT includes to its agent, and to its end."""
-        found: dict[str, list[float]] = {"heard": [], "bift": []}
+        """Milliseconds from the first notification that a change of rows includes to its agent, and to its end."""
+        found: dict[str, list[float]] = {"heard": [], "rows": []}
         before: dict[str, float] = {}
         for event in sorted(events, key=lambda event: event.t):
-            if event.kind != "bift":
+            if event.kind not in CONFIRMED:
                 continue
             since = event.detail["since"] or event.t
             if event.detail["cause"] == "route":
@@ -165,7 +166,7 @@ class Notifications:
                 told = [t for t in self.times[event.router] if after < t <= since + 0.0002]
                 if told:
                     found["heard"].append(max(0.0, since - told[0]) * 1e3)
-                    found["bift"].append((event.t - told[0]) * 1e3)
+                    found["rows"].append((event.t - told[0]) * 1e3)
             before[event.router] = since
         return found
 
@@ -225,8 +226,7 @@ def measure(topology: str, name: str, cuts: int) -> list[dict[str, Any]]:
         finally:
             probes.close()
             notifications.close()
-        if name.startswith("bier"):
-            rows.append({"delays": notifications.delays(list(scheme.events(lab)))})
+        rows.append({"delays": notifications.delays(list(scheme.events(lab)))})
     return rows
 
 
