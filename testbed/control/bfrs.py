@@ -108,7 +108,7 @@ class Bfrs:
     def router_of(self, address: IPv4Address) -> IPv4Address | None:
         """The router whose stub network an address is in: a source's first hop."""
         wanted = int(address)
-        for router, stubs in self._stubs.items():
+        for router, stubs in tuple(self._stubs.items()):  # asked by another thread than that which learns
             if any((wanted ^ int(stub.id)) & int(stub.data) == 0 for stub in stubs):
                 return router
         return None

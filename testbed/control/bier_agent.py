@@ -103,10 +103,15 @@ class Agent:
         self._adopt()
         for prefix, hops in self.routes.current().items():
             self.bifts.set_route(prefix, hops)
+        frozen = False
         while not self.stopping:
             self._connect()
             self._program()
             self._watch_forwarder()
+            if self.programmed and not frozen:
+                gc.collect()
+                gc.freeze()  # what is here now stays: no collection has to look at it again when time matters
+                frozen = True
             ready: list[Callable[[], None]] = [key.data for key, _ in self._selector.select(self._timeout())]
             if self._routes_changed in ready:
                 ready.remove(self._routes_changed)
@@ -125,6 +130,7 @@ class Agent:
     def _connect(self) -> None:
         """Be connected to ospfd, if it is there; watch what is to be watched."""
         if not self.api.connected:
+            self._watch(())  # before there are new ones with the old numbers
             try:
                 self.api.connect()
                 self.learned = True
@@ -132,11 +138,14 @@ class Agent:
                 self._read_lsas()
             except OspfApiError:
                 pass
-        watched = self.api.filenos() if self._lsas_at is None else ()  # what waits would wake us all the while
-        if watched != self._watched:
+        self._watch(self.api.filenos() if self._lsas_at is None else ())  # what waits would wake us all the while
+
+    def _watch(self, fds: tuple[int, ...]) -> None:
+        """Hear of LSAs by these, and by no others."""
+        if fds != self._watched:
             for fd in self._watched:
                 self._selector.unregister(fd)
-            self._watched = watched
+            self._watched = fds
             for fd in self._watched:
                 self._selector.register(fd, selectors.EVENT_READ, self._lsas_changed)
 
@@ -249,8 +258,6 @@ class Agent:
                 self.forwarder.replace(Tables.parse("\n".join(self._static() + self._changes())))
                 self.programmed = True
                 self._report_bift(-1)
-                gc.collect()
-                gc.freeze()  # what is here now stays: no collection has to look at it again, when time matters
             elif lines := self._changes():
                 self.forwarder.update(lines)
                 self._report_bift(len(lines))
