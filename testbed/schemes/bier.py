@@ -17,7 +17,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.packet.bitstring import LENGTHS
-from testbed.plan.frr import PimFeatures
+from testbed.plan.frr import PimFeatures, Underlay
 from testbed.plan.types import Plan
 from testbed.schemes.base import Flow, SchemeEvent
 from testbed.spec.scenario import OptionValue
@@ -39,7 +39,7 @@ class Bier:
 
     name = "bier"
     features: PimFeatures | None = None
-    ospf_api = True
+    underlay = Underlay(ospf_api=True)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         options = {key: int(v) if isinstance(v, str) and v.isdecimal() else v for key, v in options.items()}
