@@ -10,7 +10,6 @@ It runs in the router's namespaces, and ends with SIGTERM.
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from testbed.control.bift import Hop, NextHops
-from testbed.control.commands import Answer, Peer
+from testbed.control.commands import Answer, Peer, Refusal
 from testbed.control.fields import Fields
 from testbed.control.ledger import Ledger
 from testbed.control.node_sids import NodeSids
@@ -28,8 +27,6 @@ from testbed.control.program import Place, Program, Refused
 from testbed.control.replication_config import (
     COMMANDS,
     KERNEL_NEXTHOP,
-    KERNEL_PEER,
-    KERNEL_PORT,
     LINK_TYPE,
     OVERLAY_IN,
     PREFIX_TYPE,
@@ -40,6 +37,7 @@ from testbed.control.replication_state import Memory
 from testbed.control.router_agent import RouterAgent
 from testbed.control.sr_nodes import SrNode, SrNodes, link_body, prefix_body
 from testbed.errors import ForwarderError
+from testbed.plan.srv6 import KERNEL_MAC, KERNEL_PORT, source
 
 
 class ReplicationAgent(RouterAgent):
@@ -88,8 +86,8 @@ class ReplicationAgent(RouterAgent):
             self._ledger.put(f"port {lan}", f"context {OVERLAY_IN}")
         if self.config.srv6:
             self._ledger.put(f"port {KERNEL_PORT}", "")
-            self._ledger.put(f"nexthop {KERNEL_NEXTHOP}", f"port {KERNEL_PORT} mac {hardware_address(KERNEL_PEER)}")
-            self._ledger.put("node", f"source {self.config.locator[1]} fib {KERNEL_NEXTHOP}")
+            self._ledger.put(f"nexthop {KERNEL_NEXTHOP}", f"port {KERNEL_PORT} mac {KERNEL_MAC}")
+            self._ledger.put("node", f"source {source(self.config.number)} fib {KERNEL_NEXTHOP}")
 
     # -- what is heard -----------------------------------------------------------------------------------------------
 
@@ -144,7 +142,7 @@ class ReplicationAgent(RouterAgent):
 
     def _program(self, command: Answer, peer: Peer) -> Answer:
         if (peer.term or 0) < self.memory.term:
-            raise ValueError(f"{self.memory.controller} is in charge, with term {self.memory.term}: say hello first")
+            raise self._superseded()
         program, before = Program.read(command), self.memory.held
         after = program.carried_out(before, self._place())
         self.program()  # what changed before is a transaction of its own
@@ -197,12 +195,16 @@ class ReplicationAgent(RouterAgent):
             raise Refused(problems)
         now = self.memory
         if term < now.term or (term == now.term and controller != now.controller):
-            raise ValueError(f"{now.controller} is in charge, with term {now.term}")
+            raise self._superseded()
         if (controller, term) != (now.controller, now.term):
             self._remember(replace(now, controller=controller, term=term))
             self.report("hello", {"controller": controller, "term": term})
         peer.term = term
-        return {"ok": True, "t": time.monotonic(), "received": peer.read_at}
+        return {"ok": True, "term": term, "t": time.monotonic(), "received": peer.read_at}
+
+    def _superseded(self) -> Refusal:
+        """What a controller hears that another one has followed; it knows by the term."""
+        return Refusal(f"{self.memory.controller} is in charge, with term {self.memory.term}", term=self.memory.term)
 
     # -- what outlives it --------------------------------------------------------------------------------------------
 
@@ -230,14 +232,6 @@ class ReplicationAgent(RouterAgent):
             return
         self.membership.adopt(members, time.monotonic())
         self.members_changed()
-
-
-def hardware_address(interface: str) -> str:
-    """Of an interface of this network namespace. Raises OSError."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
-        sock.bind((interface, 0))
-        octets: bytes = sock.getsockname()[4]
-    return octets.hex(":")
 
 
 def main() -> None:

@@ -8,6 +8,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
+from testbed.plan import srv6
+
 COMMANDS = 7701  # TCP port of an agent's commands, at the router's loopback address
 PREFIX_TYPE, LINK_TYPE = 201, 202  # opaque types for private use (RFC 5250 section 7): ospfd keeps 7 and 8 for itself
 SRGB = 16000  # the same everywhere, as RFC 8402 section 3.1.2 recommends: Node-SID index n is label 16000 + n
@@ -17,18 +19,12 @@ REPLICATION_SIDS = 400_000  # with SR-MPLS, Replication-SID F is label 400000 + 
 LARGEST_SID = 65535
 PLANES = ("sr-mpls", "srv6")
 OVERLAY_IN, OVERLAY_OUT = 1, 2  # contexts of flows: at a root, at a leaf
-KERNEL_PORT, KERNEL_PEER = "srk0", "srk1"  # with SRv6: a veth pair, both ends here, that leads to the kernel's routing
-KERNEL_NEXTHOP = 65535  # the number of the next hop behind it
+KERNEL_NEXTHOP = 65535  # with SRv6: the number of the next hop that is the kernel's own routing
 
 
 def adjacency_label(place: int) -> int:
     """The adjacency SID of a router's link, by its place among those, from 0."""
     return ADJACENCIES + 1 + place
-
-
-def locator(number: int) -> IPv6Network:
-    """The SRv6 locator of router `number`."""
-    return IPv6Network(((0xFC00 << 112) | number << 80, 48))
 
 
 def replication_sid(locator: IPv6Network, function: int) -> IPv6Address:
@@ -77,7 +73,7 @@ class ReplicationConfig:
 
     @property
     def locator(self) -> IPv6Network:
-        return locator(self.number)
+        return srv6.locator(self.number)
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1))

@@ -14,11 +14,10 @@ from dataclasses import replace
 from testbed.lab.capabilities import Capabilities
 from testbed.lab.requirements import OLDEST_FRR, Needs
 from testbed.lab.shaping import needs_netem
-from testbed.plan.frr import render
 from testbed.plan.timers import Timers, profile
 from testbed.plan.types import Plan
 from testbed.run.job import destinations
-from testbed.schemes import Scheme, make_scheme
+from testbed.schemes import Scheme, make_scheme, router_configs
 from testbed.spec.scenario import Scenario
 from testbed.transfer.model import BLOCK
 
@@ -37,6 +36,7 @@ def lab_needs(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabi
         shaping=any(shape.rate is not None for shape in shapes),
         netem=impaired and any(map(needs_netem, shapes)),
         multicast_routing=any(scheme.features is not None for scheme in schemes),
+        ipv6=any(scheme.underlay.srv6 for scheme in schemes),
         uftp=False,
         memory=HARNESS_MEMORY + ROUTER_MEMORY * len(plan.routers),
     )
@@ -64,8 +64,5 @@ def _daemons(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabil
     version = cap.frr_release
     if version < OLDEST_FRR:
         return ()
-    router = plan.repository_edge
-    configs = [
-        render(plan, router, scheme_features=scheme.features, timers=timers, frr_version=version) for scheme in schemes
-    ]
+    configs = (config for s in schemes for config in router_configs(plan, s, timers, version).values())
     return tuple(dict.fromkeys(daemon for config in configs for daemon in config.daemons))

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from testbed.lab.lab import Lab
-from testbed.plan.frr import PimFeatures
+from testbed.plan.frr import PimFeatures, RouterConfig, Underlay, Version, render
+from testbed.plan.timers import Timers
+from testbed.plan.types import Plan
 from testbed.spec.scenario import OptionValue
 
 
@@ -40,8 +42,8 @@ class Scheme(Protocol):
     features: PimFeatures | None
     """What it wants of FRR's multicast daemons."""
 
-    ospf_api: bool
-    """Whether it speaks to ospfd's OSPF API."""
+    underlay: Underlay
+    """What it wants of the unicast routing."""
 
     def __init__(self, options: dict[str, OptionValue]) -> None: ...
 
@@ -68,3 +70,18 @@ class Scheme(Protocol):
 
     def control(self, lab: Lab) -> dict[str, dict[str, int]]:
         """Control messages so far, by protocol: counters that only grow."""
+
+
+def router_configs(plan: Plan, scheme: Scheme, timers: Timers, frr_version: Version) -> dict[str, RouterConfig]:
+    """FRR's configuration of every router of a plan, as the scheme wants it."""
+    return {
+        router.name: render(
+            plan,
+            router.name,
+            scheme_features=scheme.features,
+            timers=timers,
+            frr_version=frr_version,
+            underlay=scheme.underlay,
+        )
+        for router in plan.routers
+    }

@@ -12,7 +12,7 @@ from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.lab import Lab
 from testbed.lab.node import Node
 from testbed.packet.bitstring import LENGTHS
-from testbed.plan.frr import PimFeatures
+from testbed.plan.frr import PimFeatures, Underlay
 from testbed.plan.types import Plan
 from testbed.schemes import agents
 from testbed.schemes.base import Flow, SchemeEvent
@@ -35,7 +35,7 @@ class Bier:
 
     name = "bier"
     features: PimFeatures | None = None
-    ospf_api = True
+    underlay = Underlay(ospf_api=True)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         choice = chosen(self.name, options, _OPTIONS)

@@ -28,11 +28,11 @@ class IngressReplication:
 
     name = "ingress-replication"
     features: PimFeatures | None = None
-    ospf_api = True
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         choice = chosen(self.name, options, {"dataplane": PLANES})
         self.agents = ReplicationAgents(str(choice["dataplane"]))
+        self.underlay = self.agents.underlay
         self._leaves: dict[int, set[str]] = {}  # by flow: the routers that hold its leaf segment
 
     def flow(self, number: int) -> Flow:

@@ -11,7 +11,7 @@ from testbed.lab import vty
 from testbed.lab.lab import Lab
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
-from testbed.plan.frr import PimFeatures
+from testbed.plan.frr import PimFeatures, Underlay
 from testbed.schemes.base import Flow, SchemeEvent
 from testbed.spec.scenario import OptionValue
 
@@ -23,7 +23,7 @@ class _Pim:
 
     name: str
     features: PimFeatures | None
-    ospf_api = False
+    underlay = Underlay()
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         if options:

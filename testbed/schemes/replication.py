@@ -10,6 +10,7 @@ from testbed.control.commands import Answer
 from testbed.control.replication_config import COMMANDS, Link, ReplicationConfig
 from testbed.lab.lab import Lab
 from testbed.lab.node import Node
+from testbed.plan.frr import Underlay
 from testbed.plan.types import Plan
 from testbed.schemes import agents
 from testbed.schemes.base import SchemeEvent
@@ -22,6 +23,7 @@ class ReplicationAgents:
 
     def __init__(self, dataplane: str) -> None:
         self.dataplane = dataplane
+        self.underlay = Underlay(ospf_api=True, srv6=dataplane == "srv6")
 
     def start(self, lab: Lab) -> None:
         agents.start_all(lab, AGENT, lambda node: self.start_agent(lab, node))

@@ -19,6 +19,7 @@ from testbed.control.replication_config import KERNEL_NEXTHOP, OVERLAY_IN, Link,
 from testbed.control.replication_rows import ReplicationRows
 from testbed.control.sr_nodes import SrNode
 from testbed.packet import Ethertype, IPv4, Protocol, Udp, multicast_mac
+from testbed.plan.srv6 import KERNEL_MAC, KERNEL_PORT, source
 
 SOURCE, GROUP = IPv4Address("10.64.0.2"), IPv4Address("232.3.0.1")
 
@@ -69,9 +70,9 @@ class Agent:
             self.ledger.put(f"port {link.name}", "transport")
         self.ledger.put("port host", f"context {OVERLAY_IN}")
         if made.srv6:
-            self.ledger.put("port srk0", "")
-            self.ledger.put(f"nexthop {KERNEL_NEXTHOP}", "port srk0 mac 02:00:00:00:00:01")
-            self.ledger.put("node", f"source {made.locator[1]} fib {KERNEL_NEXTHOP}")
+            self.ledger.put(f"port {KERNEL_PORT}", "")
+            self.ledger.put(f"nexthop {KERNEL_NEXTHOP}", f"port {KERNEL_PORT} mac {KERNEL_MAC}")
+            self.ledger.put("node", f"source {source(made.number)} fib {KERNEL_NEXTHOP}")
         self.sids = None if made.srv6 else NodeSids(made, self.nexthops, self.ledger)
         self.rows = ReplicationRows(made, numbers, self.ledger)
         self.rows.set_nodes(known)
