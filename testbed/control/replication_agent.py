@@ -24,6 +24,7 @@ from testbed.control.ledger import Ledger
 from testbed.control.node_sids import NodeSids
 from testbed.control.ospf_api import LsaEvent
 from testbed.control.program import Place, Program, Refused
+from testbed.control.replication import Held
 from testbed.control.replication_config import (
     COMMANDS,
     KERNEL_NEXTHOP,
@@ -47,8 +48,8 @@ class ReplicationAgent(RouterAgent):
         commands = (config.loopback, COMMANDS)
         super().__init__(forwarder=config.forwarder, events=config.events, lans=config.lans, commands=commands)
         self.config = config
-        self.memory = self._recalled()
         self._neighbours = {IPv4Address(link.address): IPv4Address(link.neighbour) for link in config.links}
+        self.memory = self._recalled()
         self._nexthops, self._ledger = NextHops(), Ledger()
         numbers = {
             IPv4Address(link.address): self._nexthops.number(Hop(link.name, IPv4Address(link.peer)))
@@ -144,7 +145,7 @@ class ReplicationAgent(RouterAgent):
         if (peer.term or 0) < self.memory.term:
             raise self._superseded()
         program, before = Program.read(command), self.memory.held
-        after = program.carried_out(before, self._place())
+        after = program.carried_out(before, self._place(self.memory))
         self.program()  # what changed before is a transaction of its own
         if not self.programmed:
             missing = "forwarder" if self.learned else "word from its ospfd"
@@ -161,8 +162,8 @@ class ReplicationAgent(RouterAgent):
         self.report("programmed", {"received": peer.read_at, "confirmed": t, "lines": lines, "segments": ids})
         return {"ok": True, "t": t, "received": peer.read_at}
 
-    def _place(self) -> Place:
-        return Place(self.config.router, self._neighbours, self.memory.nodes.keys(), paths=not self.config.srv6)
+    def _place(self, memory: Memory) -> Place:
+        return Place(self.config.router, self._neighbours, memory.nodes.keys(), paths=not self.config.srv6)
 
     def _state(self) -> Answer:
         memory, traffic = self.memory, self.server.traffic
@@ -217,7 +218,11 @@ class ReplicationAgent(RouterAgent):
 
     def _recalled(self) -> Memory:
         try:
-            return Memory.read(Path(self.config.state))
+            memory = Memory.read(Path(self.config.state))
+            held = memory.held
+            kept = Program(segments=tuple(held.segments.values()), policies=tuple(held.policies.values()))
+            kept.carried_out(Held(), self._place(memory))  # the links may be others than they were
+            return memory
         except FileNotFoundError:
             return Memory()
         except (OSError, ValueError) as error:

@@ -23,7 +23,7 @@ from typing import Any
 from testbed.control.bift import Hop
 from testbed.control.commands import Answer, CommandServer, Peer
 from testbed.control.membership import Membership
-from testbed.control.ospf_api import Lost, LsaEvent, OspfApi, OspfApiError
+from testbed.control.ospf_api import Event, Lost, LsaEvent, OspfApi, OspfApiError
 from testbed.control.programmer import Programmer
 from testbed.control.routes import Routes
 
@@ -183,7 +183,7 @@ class RouterAgent(ABC):
 
     def _read_lsas(self) -> None:
         matters, since, self._lsas_at = False, self._lsas_at, None
-        for event in self.api.process():
+        for event in self._heard():
             if isinstance(event, LsaEvent):
                 if self.lsa_changed(event):
                     matters = True
@@ -192,6 +192,13 @@ class RouterAgent(ABC):
                 self.report("ospf-lost", {"why": event.why})
         if matters:
             self.lsas_changed()
+
+    def _heard(self) -> list[Event]:
+        try:
+            return self.api.process()
+        except OspfApiError as error:  # it does not take an LSA of ours; what it says of others is worth hearing
+            self.report("ospf-refused", {"why": str(error)})
+            return self.api.process()
 
     def _read_routes(self) -> None:
         t = time.monotonic()

@@ -34,7 +34,7 @@ def leftovers(before: set[str]) -> set[str]:
     return {lab for lab in dead if not re.fullmatch(r"k\d+-\w+", lab)} - before
 
 
-@pytest.mark.parametrize("scheme", ["pim-ssm", "pim-sm", "bier"])
+@pytest.mark.parametrize("scheme", ["pim-ssm", "pim-sm", "bier", "ingress-replication"])
 def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     done = command("run", "smoke", *SMALL, "--scheme", scheme, "--out", str(out), "--json")
@@ -54,10 +54,11 @@ def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path
     kinds = [e.kind for e in bundle.events]
     assert kinds.count("fault") == kinds.count("fault-restored") == 1
     fault = next(e for e in bundle.events if e.kind == "fault")
-    for kind in ("link-down", "route", "bift" if scheme == "bier" else "mroute"):
+    for kind in ("link-down", "route", {"bier": "bift", "ingress-replication": "rows"}.get(scheme, "mroute")):
         assert any(e.kind == kind and fault.t <= e.t < fault.t + 2 for e in bundle.events), kind
     assert run.stages
-    assert sum(counts.get("mroutes", 0) + counts.get("BIFT entries", 0) for counts in run.state.values()) > 0
+    entries = ("mroutes", "BIFT entries", "Replication segments")
+    assert sum(counts.get(entry, 0) for counts in run.state.values() for entry in entries) > 0
     (control,) = run.control.values()
     assert sum(control.values()) > 0
     for link in run.links:
