@@ -38,7 +38,6 @@ from testbed.control.replication_state import Memory
 from testbed.control.router_agent import RouterAgent
 from testbed.control.sr_nodes import SrNode, SrNodes, link_body, prefix_body
 from testbed.errors import ForwarderError
-from testbed.plan.srv6 import KERNEL_MAC, KERNEL_PORT, source
 
 
 class ReplicationAgent(RouterAgent):
@@ -56,7 +55,7 @@ class ReplicationAgent(RouterAgent):
             for link in config.links
         }
         self._put_ports()
-        self._sids = None if config.srv6 else NodeSids(config, self._nexthops, self._ledger)
+        self._sids = NodeSids(config, self._nexthops, self._ledger) if config.srv6 is None else None
         self._rows = ReplicationRows(config, numbers, self._ledger)
         self._nodes = SrNodes(config.hold)
         self._present: Mapping[IPv4Address, SrNode] = {}  # those that are advertised now
@@ -85,10 +84,10 @@ class ReplicationAgent(RouterAgent):
             self._ledger.put(f"port {link.name}", "transport")
         for lan in self.config.lans:
             self._ledger.put(f"port {lan}", f"context {OVERLAY_IN}")
-        if self.config.srv6:
-            self._ledger.put(f"port {KERNEL_PORT}", "")
-            self._ledger.put(f"nexthop {KERNEL_NEXTHOP}", f"port {KERNEL_PORT} mac {KERNEL_MAC}")
-            self._ledger.put("node", f"source {source(self.config.number)} fib {KERNEL_NEXTHOP}")
+        if (srv6 := self.config.srv6) is not None:
+            self._ledger.put(f"port {srv6.port}", "")
+            self._ledger.put(f"nexthop {KERNEL_NEXTHOP}", f"port {srv6.port} mac {srv6.mac}")
+            self._ledger.put("node", f"source {srv6.source} fib {KERNEL_NEXTHOP}")
 
     # -- what is heard -----------------------------------------------------------------------------------------------
 
@@ -126,7 +125,7 @@ class ReplicationAgent(RouterAgent):
             self.lsas_changed()
 
     def _has_sid(self, node: SrNode) -> bool:
-        return (node.locator if self.config.srv6 else node.index) is not None
+        return (node.index if self.config.srv6 is None else node.locator) is not None
 
     # -- what is commanded -------------------------------------------------------------------------------------------
 
@@ -163,7 +162,7 @@ class ReplicationAgent(RouterAgent):
         return {"ok": True, "t": t, "received": peer.read_at}
 
     def _place(self, memory: Memory) -> Place:
-        return Place(self.config.router, self._neighbours, memory.nodes.keys(), paths=not self.config.srv6)
+        return Place(self.config.router, self._neighbours, memory.nodes.keys(), paths=self.config.srv6 is None)
 
     def _state(self) -> Answer:
         memory, traffic = self.memory, self.server.traffic

@@ -8,8 +8,6 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from testbed.plan import srv6
-
 COMMANDS = 7701  # TCP port of an agent's commands, at the router's loopback address
 PREFIX_TYPE, LINK_TYPE = 201, 202  # opaque types for private use (RFC 5250 section 7): ospfd keeps 7 and 8 for itself
 SRGB = 16000  # the same everywhere, as RFC 8402 section 3.1.2 recommends: Node-SID index n is label 16000 + n
@@ -43,11 +41,23 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Srv6:
+    """The data plane SRv6 at a router: its locator, the source of what it encapsulates, and the forwarder's way to the
+    kernel's routing: a port, and the MAC address behind it."""
+
+    locator: str
+    source: str
+    port: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicationConfig:
     """One router's part in SR-P2MP.
 
     `loopback`: its router-id, and the prefix of its Node-SID, whose index is `number`. `lans`: interfaces to hosts.
-    `mtu`: octets of an IP packet on the narrowest link of the domain, 0: not known. `hold`: seconds for which a router
+    `srv6`: None where the data plane is SR-MPLS. `mtu`: octets of an IP packet on the narrowest link of the domain, 0:
+    not known. `hold`: seconds for which a router
     counts whose advertisement went because its agent died. `state`: the file to remember segments in, `events`: the one
     to report to.
     """
@@ -59,7 +69,7 @@ class ReplicationConfig:
     forwarder: str
     events: str
     state: str
-    dataplane: str = "sr-mpls"
+    srv6: Srv6 | None = None
     mtu: int = 0
     hold: float = 60.0
 
@@ -68,12 +78,8 @@ class ReplicationConfig:
         return IPv4Address(self.loopback)
 
     @property
-    def srv6(self) -> bool:
-        return self.dataplane == "srv6"
-
-    @property
-    def locator(self) -> IPv6Network:
-        return srv6.locator(self.number)
+    def locator(self) -> IPv6Network | None:
+        return IPv6Network(self.srv6.locator) if self.srv6 else None
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1))
@@ -82,4 +88,5 @@ class ReplicationConfig:
     def read(cls, path: Path) -> ReplicationConfig:
         values: dict[str, Any] = json.loads(path.read_text())
         links = tuple(Link(**link) for link in values.pop("links"))
-        return cls(**values | {"links": links, "lans": tuple(values["lans"])})
+        srv6 = Srv6(**values["srv6"]) if values["srv6"] else None
+        return cls(**values | {"links": links, "lans": tuple(values["lans"]), "srv6": srv6})

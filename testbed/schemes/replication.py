@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from testbed.control.commands import Answer
-from testbed.control.replication_config import COMMANDS, Link, ReplicationConfig
+from testbed.control.replication_config import COMMANDS, Link, ReplicationConfig, Srv6
 from testbed.lab.lab import Lab
 from testbed.lab.node import Node
 from testbed.plan.frr import Underlay
+from testbed.plan.srv6 import KERNEL_MAC, KERNEL_PORT, locator, source
 from testbed.plan.types import Plan
 from testbed.schemes import agents
 from testbed.schemes.base import SchemeEvent
@@ -96,6 +97,8 @@ def config(plan: Plan, router: str, dataplane: str) -> ReplicationConfig:
         forwarder="/run/mcfwd.sock",
         events=f"/var/log/{AGENT}.jsonl",
         state=f"/run/{AGENT}-state.json",
-        dataplane=dataplane,
+        srv6=Srv6(str(locator(node.number)), str(source(node.number)), KERNEL_PORT, KERNEL_MAC)
+        if dataplane == "srv6"
+        else None,
         mtu=min(link.mtu for link in plan.links.values() if not link.is_lan),
     )
