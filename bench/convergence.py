@@ -30,11 +30,10 @@ from typing import Any
 from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
 from testbed.plan.timers import profile
 from testbed.plan.types import Role
 from testbed.run.program_client import Program
-from testbed.schemes import Flow, Scheme, make_scheme
+from testbed.schemes import Flow, Scheme, make_scheme, router_configs
 from testbed.schemes.base import SchemeEvent
 from testbed.schemes.bier import bfr_ids
 from testbed.spec.load import load_topology
@@ -177,17 +176,7 @@ class Notifications:
 def network(topology: str, scheme: Scheme) -> Iterator[Lab]:
     """The lab, converged."""
     plan, timers, version = make_plan(load_topology(topology)), profile("fast"), frr_version()
-    configs = {
-        router.name: render(
-            plan,
-            router.name,
-            scheme_features=scheme.features,
-            timers=timers,
-            frr_version=version,
-            ospf_api=scheme.ospf_api,
-        )
-        for router in plan.routers
-    }
+    configs = router_configs(plan, scheme, timers, version)
     with Lab(plan, configs) as lab:
         lab.start()
         lab.wait_for_igp()

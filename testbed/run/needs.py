@@ -14,11 +14,10 @@ from dataclasses import replace
 from testbed.lab.capabilities import Capabilities
 from testbed.lab.requirements import OLDEST_FRR, Needs
 from testbed.lab.shaping import needs_netem
-from testbed.plan.frr import render
 from testbed.plan.timers import Timers, profile
 from testbed.plan.types import Plan
 from testbed.run.job import destinations
-from testbed.schemes import Scheme, make_scheme
+from testbed.schemes import Scheme, make_scheme, router_configs
 from testbed.spec.scenario import Scenario
 from testbed.transfer.model import BLOCK
 
@@ -34,12 +33,13 @@ IN_FLIGHT = 2 * BLOCK
 def lab_needs(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabilities, *, impaired: bool) -> Needs:
     """What the plan's lab needs with any of the schemes; nothing is sent in it."""
     shapes = [link.shape for link in plan.links.values()]
-    agents = any(scheme.ospf_api for scheme in schemes)
+    agents = any(scheme.underlay.ospf_api for scheme in schemes)
     return Needs(
         daemons=_daemons(plan, schemes, timers, cap),
         shaping=any(shape.rate is not None for shape in shapes),
         netem=impaired and any(map(needs_netem, shapes)),
         multicast_routing=any(scheme.features is not None for scheme in schemes),
+        ipv6=any(scheme.underlay.srv6 for scheme in schemes),
         uftp=False,
         memory=HARNESS_MEMORY + (ROUTER_MEMORY + agents * AGENT_MEMORY) * len(plan.routers),
     )
@@ -67,8 +67,5 @@ def _daemons(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabil
     version = cap.frr_release
     if version < OLDEST_FRR:
         return ()
-    router = plan.repository_edge
-    configs = [
-        render(plan, router, scheme_features=scheme.features, timers=timers, frr_version=version) for scheme in schemes
-    ]
+    configs = (config for s in schemes for config in router_configs(plan, s, timers, version).values())
     return tuple(dict.fromkeys(daemon for config in configs for daemon in config.daemons))

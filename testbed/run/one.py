@@ -11,7 +11,6 @@ from testbed.bundle import BundleWriter
 from testbed.errors import DaemonError, Interrupted, LabError, NotConverged, TransferError
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading, messages_between, read_igp
-from testbed.plan.frr import render
 from testbed.plan.paths import ideal_tree
 from testbed.plan.timers import profile
 from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
@@ -21,11 +20,11 @@ from testbed.run.faults import resolve
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
-from testbed.run.repair import Repairs, way_to_site, way_to_source
+from testbed.run.repair import Repairs, way_to_locator, way_to_site, way_to_source
 from testbed.run.signals import uninterrupted
 from testbed.run.stages import find_stages
 from testbed.run.timeline import Timeline, steps
-from testbed.schemes import Scheme, make_scheme
+from testbed.schemes import Scheme, make_scheme, router_configs
 from testbed.spec.scenario import SchemeChoice
 from testbed.transfer.registry import TRANSPORTS
 from testbed.transfer.session import Session
@@ -108,17 +107,7 @@ class _One:
     def _bring_up(self, scheme: Scheme) -> Lab:
         job = self.job
         timers = profile(job.scenario.timers)
-        configs = {
-            node.name: render(
-                job.plan,
-                node.name,
-                scheme_features=scheme.features,
-                timers=timers,
-                frr_version=job.frr_version,
-                ospf_api=scheme.ospf_api,
-            )
-            for node in job.plan.routers
-        }
+        configs = router_configs(job.plan, scheme, timers, job.frr_version)
         lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, progress=self._phase)
         lab.registry.state.scheme = str(self.choice)
         keep_configs(lab, self.folder)
@@ -255,7 +244,8 @@ class _One:
                 outcome, reason = "invalid", str(judged["invalid"])
         events = self.instruments.events if self.instruments is not None else []
         hosts = [h for stream in self.streams for h in stream.hosts]
-        way = way_to_source if self.scheme.features is not None else way_to_site
+        to_site = way_to_locator if self.scheme.underlay.srv6 else way_to_site
+        way = way_to_source if self.scheme.features is not None else to_site
         # Multicast routing by the kernel is PIM's, which follows the routes to the source; whatever else forwards goes
         # by the routes to the sites.
         repairs = Repairs(self.job.plan, {host: way(self.job.plan, host) for host in hosts}, events)

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading
-from testbed.plan.frr import PimFeatures
+from testbed.plan.frr import PimFeatures, RouterConfig, Underlay, Version, render
+from testbed.plan.timers import Timers
+from testbed.plan.types import Plan
 from testbed.spec.scenario import OptionValue
 
 
@@ -41,8 +43,8 @@ class Scheme(Protocol):
     features: PimFeatures | None
     """What it wants of FRR's multicast daemons."""
 
-    ospf_api: bool
-    """Whether it speaks to ospfd's OSPF API."""
+    underlay: Underlay
+    """What it wants of the unicast routing."""
 
     stages: tuple[str, ...]
     """The kinds of events, the kernel's or its own, that are stages of its convergence, in the order of their course:
@@ -73,3 +75,18 @@ class Scheme(Protocol):
 
     def control(self, lab: Lab) -> Reading:
         """Its own control messages so far, as they are counted. Asked for before `start`, too."""
+
+
+def router_configs(plan: Plan, scheme: Scheme, timers: Timers, frr_version: Version) -> dict[str, RouterConfig]:
+    """FRR's configuration of every router of a plan, as the scheme wants it."""
+    return {
+        router.name: render(
+            plan,
+            router.name,
+            scheme_features=scheme.features,
+            timers=timers,
+            frr_version=frr_version,
+            underlay=scheme.underlay,
+        )
+        for router in plan.routers
+    }

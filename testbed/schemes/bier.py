@@ -18,7 +18,7 @@ from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.packet.bitstring import LENGTHS
-from testbed.plan.frr import PimFeatures
+from testbed.plan.frr import PimFeatures, Underlay
 from testbed.plan.types import Plan
 from testbed.schemes.base import Flow, SchemeEvent
 from testbed.spec.scenario import OptionValue
@@ -43,7 +43,7 @@ class Bier:
 
     name = "bier"
     features: PimFeatures | None = None
-    ospf_api = True
+    underlay = Underlay(ospf_api=True)
     stages: tuple[str, ...] = ("bift",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:

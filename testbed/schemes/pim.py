@@ -12,7 +12,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
-from testbed.plan.frr import PimFeatures
+from testbed.plan.frr import PimFeatures, Underlay
 from testbed.schemes.base import Flow, SchemeEvent
 from testbed.spec.scenario import OptionValue
 
@@ -24,7 +24,7 @@ class _Pim:
 
     name: str
     features: PimFeatures | None
-    ospf_api = False
+    underlay = Underlay()
     stages: tuple[str, ...] = ("mroute",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:

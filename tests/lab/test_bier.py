@@ -22,10 +22,9 @@ from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
 from testbed.plan.timers import profile
 from testbed.plan.types import Role
-from testbed.schemes.base import Flow
+from testbed.schemes.base import Flow, router_configs
 from testbed.schemes.bier import Bier, bfr_ids
 from testbed.spec.load import load_topology
 
@@ -120,18 +119,7 @@ class BierLab:
     def __init__(self, **options: Any) -> None:
         self.scheme = Bier(options)
         plan = make_plan(load_topology("ring"))
-        configs = {
-            router.name: render(
-                plan,
-                router.name,
-                scheme_features=None,
-                timers=profile("fast"),
-                frr_version=frr_version(),
-                ospf_api=True,
-            )
-            for router in plan.routers
-        }
-        self.lab = Lab(plan, configs)
+        self.lab = Lab(plan, router_configs(plan, self.scheme, profile("fast"), frr_version()))
         self.sites = [node.name for node in plan.hosts if node.name != plan.repository]
         self.bfir = plan.repository_edge
         core = {node.name for node in plan.nodes.values() if node.role is Role.CORE}

@@ -19,7 +19,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.messages import messages_between, read_igp
 from testbed.packet.ospf_lsa import LsaType
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
+from testbed.plan.frr import Underlay, render
 from testbed.plan.timers import BfdTimers, profile
 from testbed.record import Event
 from testbed.run.frr_log import FrrLog
@@ -41,8 +41,9 @@ def lab() -> Iterator[Lab]:
         {"name": "triangle", "nodes": NODES, "links": [["a", "b"], ["b", "c"], ["a", "c"]]}
     )
     plan = make_plan(topology)
-    options = {"scheme_features": None, "timers": TIMERS, "frr_version": frr_version(), "ospf_api": True}
-    with Lab(plan, {n.name: render(plan, n.name, **options) for n in plan.routers}) as built:
+    options = {"scheme_features": None, "timers": TIMERS, "frr_version": frr_version()}
+    underlay = Underlay(ospf_api=True)
+    with Lab(plan, {n.name: render(plan, n.name, **options, underlay=underlay) for n in plan.routers}) as built:
         built.start()
         built.wait_for_igp()
         wait_for(lambda: sessions_up(built), "BFD sessions at every router")

@@ -12,6 +12,7 @@ from testbed.errors import MachineError
 from testbed.lab.capabilities import Capabilities
 from testbed.lab.requirements import Needs, requirements
 from testbed.plan.build import make_plan
+from testbed.plan.frr import Underlay
 from testbed.plan.timers import profile
 from testbed.run import runner
 from testbed.run.needs import lab_needs, scenario_needs
@@ -61,6 +62,16 @@ def test_the_daemons_are_those_that_the_routers_are_configured_for() -> None:
     assert "bfdd" not in needs(scenario(timers="rfc")).daemons
     assert "mgmtd" in needs(cap=replace(FIT, frr=(10, 3))).daemons
     assert needs(cap=replace(FIT, frr=None)).daemons == ()
+
+
+def test_locators_need_ipv6_and_ospfv3(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = make_scheme(SchemeChoice(name="bier"))
+    plan, timers = make_plan(QUICKSTART.topology), profile("fast")
+    assert not lab_needs(plan, [scheme], timers, FIT, impaired=True).ipv6
+    monkeypatch.setattr(scheme, "underlay", Underlay(srv6=True))
+    found = lab_needs(plan, [scheme], timers, FIT, impaired=True)
+    assert found.ipv6
+    assert found.daemons == ("zebra", "bfdd", "ospfd", "ospf6d")
 
 
 def test_a_model_for_every_sync_and_what_is_in_flight_to_every_host() -> None:
