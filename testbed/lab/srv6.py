@@ -9,12 +9,6 @@ from pyroute2 import IPRoute
 from testbed.lab.node import Node
 from testbed.plan.srv6 import KERNEL_MAC, KERNEL_PEER, KERNEL_PORT, LOCATOR_LENGTH, locator, source
 
-_SYSCTLS = {
-    "conf/all/forwarding": "1",
-    # Link-local addresses are there with the link, without a second of duplicate address detection.
-    "conf/all/accept_dad": "0",
-    "conf/default/accept_dad": "0",
-}
 _IFA_F_NOPREFIXROUTE = 0x200
 
 
@@ -25,12 +19,13 @@ def configure(node: Node) -> None:
         number = node.spec.number
         core = [interface for interface in node.spec.interfaces if not interface.is_lan]
         mtu = max((interface.mtu for interface in core), default=1500)
-        for key, value in _SYSCTLS.items():
-            _set(key, value)
+        _set("all/forwarding", "1")
         peer = {"ifname": KERNEL_PEER, "address": KERNEL_MAC, "mtu": mtu}
         ip.link("add", ifname=KERNEL_PORT, kind="veth", mtu=mtu, peer=peer)
         for name in ("lo", KERNEL_PEER, *(interface.name for interface in core)):
-            _set(f"conf/{name}/disable_ipv6", "0")
+            # Link-local addresses are there with the link, without two seconds of duplicate address detection.
+            _set(f"{name}/accept_dad", "0")
+            _set(f"{name}/disable_ipv6", "0")
         for name in (KERNEL_PORT, KERNEL_PEER):
             ip.link("set", index=ip.link_lookup(ifname=name)[0], state="up")
         # The address stands for the locator in ospf6d's eyes; the route for it is a blackhole.
@@ -41,4 +36,4 @@ def configure(node: Node) -> None:
 
 
 def _set(key: str, value: str) -> None:
-    (Path("/proc/sys/net/ipv6") / key).write_text(value)
+    (Path("/proc/sys/net/ipv6/conf") / key).write_text(value)
