@@ -168,6 +168,10 @@ def test_a_cut_is_gone_round_and_the_monitor_sees_when(lab: Lab) -> None:
         assert not ping(lab, [a, b], [a, b])
         assert monitor.finish()["overruns"] == 0
     events = [Event(each["t"], "", each["kind"], each["node"], each["detail"]) for each in monitor.lines]
+    # A route is replaced: the kernel withdraws what went with its link, and nobody withdraws anything else.
+    locators = {locator(router) for router in lab.routers}
+    changes = [event.detail for event in events if event.kind == "route" and event.detail["dst"] in locators]
+    assert {each["ifname"] for each in changes if each["op"] == "del"} == {link.a.name, link.b.name}
     cut = min(event.t for event in events if event.kind == "link-down")
     up = min(event.t for event in events if event.kind == "link-up" and event.t > cut)
     repairs = Repairs(lab.plan, {host: way_to_locator(lab.plan, host)}, events)
