@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from small_lab import DEADLINE_S, program, wait_for
 
 from testbed.errors import NotConverged
+from testbed.lab import vty
 from testbed.lab.capabilities import frr_version
 from testbed.lab.convergence import full_adjacencies, wait_for_igp
 from testbed.lab.lab import Lab
@@ -20,21 +24,24 @@ from testbed.packet import Ethernet, Ethertype, udp_packet
 from testbed.plan import srv6
 from testbed.plan.build import make_plan
 from testbed.plan.frr import Underlay, render
-from testbed.plan.timers import profile
+from testbed.plan.timers import Timers, profile
 from testbed.plan.types import Interface, Link, Role
 from testbed.record import Event
 from testbed.run.repair import Repairs, way_to_locator
 from testbed.spec.load import load_topology
+from testbed.spec.topology import Topology
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
 PORT = 7000
+FAST = profile("fast")
+# Without BFD: a busy machine must not take a neighbour away.
+CALM = replace(FAST, bfd=None)
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    plan, timers, version = make_plan(load_topology("ring")), profile("fast"), frr_version()
-    underlay = Underlay(srv6=True)
+@contextlib.contextmanager
+def network(topology: Topology, timers: Timers) -> Iterator[Lab]:
+    plan, version, underlay = make_plan(topology), frr_version(), Underlay(srv6=True)
     configs = {
         router.name: render(
             plan, router.name, scheme_features=None, timers=timers, frr_version=version, underlay=underlay
@@ -43,6 +50,12 @@ def lab() -> Iterator[Lab]:
     }
     with Lab(plan, configs) as built:
         built.start()
+        yield built
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with network(load_topology("ring"), CALM) as built:
         built.wait_for_igp()
         yield built
 
@@ -182,6 +195,19 @@ def test_a_cut_is_gone_round_and_the_monitor_sees_when(lab: Lab) -> None:
 def _elsewhere(lab: Lab, end: Interface, other: Node) -> bool:
     found = ways(lab[end.node], "-6", locator(other))
     return bool(found) and end.name not in found
+
+
+def test_bfd_watches_ospfv3s_neighbours() -> None:
+    nodes = {"a": {"kind": "repository"}, "c": {"kind": "site"}}
+    with network(Topology.model_validate({"name": "pair", "nodes": nodes, "links": [["a", "c"]]}), FAST) as pair:
+        for router in pair.routers:
+            wait_for(lambda router=router: _bfd_neighbours(router) == {4, 6}, "both sessions")  # type: ignore[misc]
+
+
+def _bfd_neighbours(router: Node) -> set[int]:
+    """The IP versions in which a neighbour is up."""
+    peers = vty.ask_json(router.folder / "run/frr/bfdd.vty", "show bfd peers json")
+    return {ip_address(peer["peer"]).version for peer in peers if peer["status"] == "up"}
 
 
 def test_ospfv3_alone_may_be_what_is_missing(lab: Lab) -> None:
