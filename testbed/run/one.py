@@ -244,10 +244,10 @@ class _One:
                 outcome, reason = "invalid", str(judged["invalid"])
         events = self.instruments.events if self.instruments is not None else []
         hosts = [h for stream in self.streams for h in stream.hosts]
+        # Multicast routing by the kernel is PIM's, which follows the routes to the source; whatever else forwards goes
+        # by the routes to the sites, or to their locators.
         to_site = way_to_locator if self.scheme.underlay.srv6 else way_to_site
         way = way_to_source if self.scheme.features is not None else to_site
-        # Multicast routing by the kernel is PIM's, which follows the routes to the source; whatever else forwards goes
-        # by the routes to the sites.
         repairs = Repairs(self.job.plan, {host: way(self.job.plan, host) for host in hosts}, events)
         return Run(
             scheme=str(self.choice),
