@@ -30,25 +30,32 @@ class Counted(NamedTuple):
 
 Reading = Mapping[Counted, int]
 
-# FRR's counters of the packets that an interface sent (the same in 8.4 and 10.3) -> RFC 2328 A.3's names.
-_OSPF = {
-    "helloOut": "hello",
-    "dbDescOut": "database_description",
-    "lsReqOut": "link_state_request",
-    "lsUpdOut": "link_state_update",
-    "lsAckOut": "link_state_acknowledgment",
-}
+# FRR's counters of the packets that an interface sent (the same in 8.4 and 10.3), by daemon, in this order.
+_KINDS = (  # RFC 2328 A.3, RFC 5340 A.3
+    "hello",
+    "database_description",
+    "link_state_request",
+    "link_state_update",
+    "link_state_acknowledgment",
+)
+_OSPF = ("helloOut", "dbDescOut", "lsReqOut", "lsUpdOut", "lsAckOut")
+_OSPFV3 = ("helloTx", "dbDescTx", "lsReqTx", "lsUpdateTx", "lsAckTx")
+_DAEMONS = (  # ospf6d only runs where routers have locators
+    ("ospf", "ospfd.vty", "show ip ospf interface traffic json", _OSPF),
+    ("ospfv3", "ospf6d.vty", "show ipv6 ospf6 interface traffic json", _OSPFV3),
+)
 
 
 def read_igp(lab: Lab) -> dict[Counted, int]:
-    """OSPF's and BFD's counters at every router; a daemon that does not answer is left out."""
+    """OSPF's, OSPFv3's and BFD's counters at every router; a daemon that does not answer is left out."""
     found = {}
     for node in lab.routers:
         folder = node.folder / "run/frr"
-        for name, interface in _ask(folder / "ospfd.vty", "show ip ospf interface traffic json", dict).items():
-            if isinstance(interface, dict):
-                for key, kind in _OSPF.items():
-                    found[Counted("ospf", kind, node.name, name)] = int(interface.get(key, 0))
+        for protocol, socket, command, keys in _DAEMONS:
+            for name, interface in _ask(folder / socket, command, dict).items():
+                if isinstance(interface, dict):
+                    for key, kind in zip(keys, _KINDS, strict=True):
+                        found[Counted(protocol, kind, node.name, name)] = int(interface.get(key, 0))
         if (folder / "bfdd.vty").exists():  # a timer profile may do without
             for peer in _ask(folder / "bfdd.vty", "show bfd peers counters json", list):
                 found[Counted("bfd", "", node.name, str(peer.get("peer")))] = int(peer.get("control-packet-output", 0))
