@@ -22,12 +22,14 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from testbed.control import tally
 from testbed.control.bfrs import Bfrs, advertisement
 from testbed.control.bier_config import COMMANDS, OPAQUE_TYPE, OVERLAY_IN, OVERLAY_OUT, BierConfig
 from testbed.control.bier_flows import BierFlows
@@ -85,6 +87,7 @@ class Agent:
         self._events = open(config.events, "a", buffering=1)  # noqa: SIM115  (as long as the agent)
         self._known: dict[IPv4Address, int] = {}
         self._near: dict[IPv4Address, int] = {}
+        self.tally: Counter[str] = Counter()  # control messages, and their bytes
         self._since: float | None = None  # when the oldest change came that the forwarder does not know yet
         self._cause = ""  # what that was
         self._routes_at = 0.0  # when they last changed
@@ -156,6 +159,7 @@ class Agent:
         matters, self._lsas_at, since = False, None, self._lsas_at
         for event in self.api.process():
             if isinstance(event, LsaEvent):
+                self.tally.update(tally.of_lsa(event, self.api.router_id))
                 if self.bfrs.update(event.t, event.change, event.lsa):
                     matters = True
                     self._note(since or event.t, "lsa")
@@ -222,6 +226,7 @@ class Agent:
     def _command(self, command: Answer) -> Answer:
         """See docs/bier.md: flow, join, leave, state."""
         what = command["op"]
+        self.tally.update(tally.of_command(command))
         if what == "flow":
             source = IPv4Address(command["source"]) if command.get("source") else None
             bfers = frozenset(int(bfr_id) for bfr_id in command["bfers"])
@@ -237,6 +242,7 @@ class Agent:
                 "entries": self.bifts.entries,
                 "flows": self.flows.count,
                 "members": len(self.membership.members),
+                "control": dict(self.tally),
             }
         else:
             raise ValueError(f"unknown op {what!r}: flow, join, leave, state")

@@ -28,7 +28,8 @@ def configure(node: Node) -> None:
             _set(f"{name}/disable_ipv6", "0")
         for name in (KERNEL_PORT, KERNEL_PEER):
             ip.link("set", index=ip.link_lookup(ifname=name)[0], state="up")
-        # The address stands for the locator in ospf6d's eyes; the route for it is a blackhole.
+        # ospf6d advertises the address's prefix as an intra-area one. It would redistribute the route, too, but
+        # computes AS-external routes a second later than these.
         ip.route("add", dst=str(locator(number)), type="blackhole")
         ip.addr("add", index=1, address=str(source(number)), prefixlen=LOCATOR_LENGTH, flags=_IFA_F_NOPREFIXROUTE)
 

@@ -30,6 +30,7 @@ class Interpreter:
     Details: `{ifname}`; `{op, dst, via, ifname}` (`via` and `ifname` list every next hop, comma-separated, of a
     multipath route); `{op, source, group, iif, oifs}` (`oifs` a list). `op` is add (or replaced) or del. A route is
     IPv4's or IPv6's, as its `dst` says; what IPv6 has on every link of itself (link-local, multicast) is left out.
+    Routes that go with their link are told of where they are IPv6's.
     """
 
     def __init__(self) -> None:

@@ -2,8 +2,8 @@
 
 The sizes are what a run cannot do without, and no more: a machine that has them may still be too slow, which the
 run's fidelity says, but is not refused. Measured with 20 routers and 2 GiB to 8 sites: 0.94 GiB of memory at the
-peak, all of the machine's growth taken together, and 15 MiB in /dev/shm. (A starved machine, whose verifier lags
-behind, has been seen to hold 4.3 GiB there: that the doctor warns of.)
+peak with PIM, 1.03 GiB with BIER, all of the machine's growth taken together, and 15 MiB in /dev/shm. (A starved
+machine, whose verifier lags behind, has been seen to hold 4.3 GiB there: that the doctor warns of.)
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from testbed.transfer.model import BLOCK
 
 # FRR's daemons of one router, and everything that runs once: the harness, senders, monitor, verifier. In bytes.
 ROUTER_MEMORY = 32 * 2**20
+# A BIER agent and its forwarder, of one router (11.3 and 0.8 MiB were seen).
+AGENT_MEMORY = 13 * 2**20
 HARNESS_MEMORY = 256 * 2**20
 # What is on its way to one destination: the block that arrives, and the one that is being verified. In bytes.
 IN_FLIGHT = 2 * BLOCK
@@ -31,6 +33,7 @@ IN_FLIGHT = 2 * BLOCK
 def lab_needs(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabilities, *, impaired: bool) -> Needs:
     """What the plan's lab needs with any of the schemes; nothing is sent in it."""
     shapes = [link.shape for link in plan.links.values()]
+    agents = any(scheme.underlay.ospf_api for scheme in schemes)
     return Needs(
         daemons=_daemons(plan, schemes, timers, cap),
         shaping=any(shape.rate is not None for shape in shapes),
@@ -38,7 +41,7 @@ def lab_needs(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabi
         multicast_routing=any(scheme.features is not None for scheme in schemes),
         ipv6=any(scheme.underlay.srv6 for scheme in schemes),
         uftp=False,
-        memory=HARNESS_MEMORY + ROUTER_MEMORY * len(plan.routers),
+        memory=HARNESS_MEMORY + (ROUTER_MEMORY + agents * AGENT_MEMORY) * len(plan.routers),
     )
 
 

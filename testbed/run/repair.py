@@ -101,6 +101,19 @@ class Repairs:
         seen = [t for t in times if t is not None]
         return max(seen, default=fault) - fault if len(seen) == len(times) else None
 
+    def concerned(self, host: str, until: float) -> frozenset[str] | None:
+        """The routers on the host's way with the links that are down at `until`, and the nodes that are no routers (a
+        controller may have its part). None where there is no way."""
+        way = self._ways.get(host)
+        if way is None:
+            return None
+        try:
+            path = unicast_path(self._plan, way.start, way.end, self._down(until))
+        except RequestError:
+            return None
+        others = (node.name for node in self._plan.nodes.values() if not node.role.is_router)
+        return frozenset([way.start, *(hop.node for hop in path), way.end, *others])
+
     def _right_since(
         self, hop: Interface, prefix: str, before: frozenset[str], shortest: frozenset[str], fault: float, until: float
     ) -> float | None:

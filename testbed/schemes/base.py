@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Reading
 from testbed.plan.frr import PimFeatures, RouterConfig, Underlay, Version, render
 from testbed.plan.timers import Timers
 from testbed.plan.types import Plan
@@ -45,6 +46,10 @@ class Scheme(Protocol):
     underlay: Underlay
     """What it wants of the unicast routing."""
 
+    stages: tuple[str, ...]
+    """The kinds of events, the kernel's or its own, that are stages of its convergence, in the order of their course:
+    each becomes a `<kind>_ms` of a run's stages and a mark in the report's timelines."""
+
     def __init__(self, options: dict[str, OptionValue]) -> None: ...
 
     def flow(self, number: int) -> Flow:
@@ -68,8 +73,8 @@ class Scheme(Protocol):
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         """Forwarding and protocol state entries, by router."""
 
-    def control(self, lab: Lab) -> dict[str, dict[str, int]]:
-        """Control messages so far, by protocol: counters that only grow."""
+    def control(self, lab: Lab) -> Reading:
+        """Its own control messages so far, as they are counted. Asked for before `start`, too."""
 
 
 def router_configs(plan: Plan, scheme: Scheme, timers: Timers, frr_version: Version) -> dict[str, RouterConfig]:

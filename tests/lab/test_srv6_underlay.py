@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from small_lab import DEADLINE_S, program, wait_for
 
 from testbed.errors import NotConverged
+from testbed.lab import vty
 from testbed.lab.capabilities import frr_version
 from testbed.lab.convergence import full_adjacencies, wait_for_igp
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Counted, read_igp
 from testbed.lab.node import Node
 from testbed.packet import Ethernet, Ethertype, udp_packet
 from testbed.plan import srv6
 from testbed.plan.build import make_plan
 from testbed.plan.frr import Underlay, render
-from testbed.plan.timers import profile
+from testbed.plan.timers import Timers, profile
 from testbed.plan.types import Interface, Link, Role
 from testbed.record import Event
 from testbed.run.repair import Repairs, way_to_locator
 from testbed.spec.load import load_topology
+from testbed.spec.topology import Topology
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
 PORT = 7000
+FAST = profile("fast")
+# Without BFD: a busy machine must not take a neighbour away.
+CALM = replace(FAST, bfd=None)
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    plan, timers, version = make_plan(load_topology("ring")), profile("fast"), frr_version()
-    underlay = Underlay(srv6=True)
+@contextlib.contextmanager
+def network(topology: Topology, timers: Timers) -> Iterator[Lab]:
+    plan, version, underlay = make_plan(topology), frr_version(), Underlay(srv6=True)
     configs = {
         router.name: render(
             plan, router.name, scheme_features=None, timers=timers, frr_version=version, underlay=underlay
@@ -43,6 +51,12 @@ def lab() -> Iterator[Lab]:
     }
     with Lab(plan, configs) as built:
         built.start()
+        yield built
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with network(load_topology("ring"), CALM) as built:
         built.wait_for_igp()
         yield built
 
@@ -114,6 +128,15 @@ def test_addresses_are_where_routers_meet_and_nowhere_else(lab: Lab) -> None:
             assert not found
 
 
+def test_ospfv3s_messages_are_counted(lab: Lab) -> None:
+    read = read_igp(lab)
+    for router in lab.routers:
+        for interface in router.spec.interfaces:
+            for kind in ("hello", "database_description", "link_state_update"):
+                count = read.get(Counted("ospfv3", kind, router.name, interface.name), 0)
+                assert (count > 0) == (not interface.is_lan)
+
+
 def test_what_the_forwarder_hands_over_is_routed_by_the_kernel(lab: Lab) -> None:
     """As large as the links allow."""
     first, last = lab.routers[0], lab.routers[-1]
@@ -168,6 +191,10 @@ def test_a_cut_is_gone_round_and_the_monitor_sees_when(lab: Lab) -> None:
         assert not ping(lab, [a, b], [a, b])
         assert monitor.finish()["overruns"] == 0
     events = [Event(each["t"], "", each["kind"], each["node"], each["detail"]) for each in monitor.lines]
+    # A route is replaced: the kernel withdraws what went with its link, and nobody withdraws anything else.
+    locators = {locator(router) for router in lab.routers}
+    changes = [event.detail for event in events if event.kind == "route" and event.detail["dst"] in locators]
+    assert {each["ifname"] for each in changes if each["op"] == "del"} <= {link.a.name, link.b.name}
     cut = min(event.t for event in events if event.kind == "link-down")
     up = min(event.t for event in events if event.kind == "link-up" and event.t > cut)
     repairs = Repairs(lab.plan, {host: way_to_locator(lab.plan, host)}, events)
@@ -178,6 +205,19 @@ def test_a_cut_is_gone_round_and_the_monitor_sees_when(lab: Lab) -> None:
 def _elsewhere(lab: Lab, end: Interface, other: Node) -> bool:
     found = ways(lab[end.node], "-6", locator(other))
     return bool(found) and end.name not in found
+
+
+def test_bfd_watches_ospfv3s_neighbours() -> None:
+    nodes = {"a": {"kind": "repository"}, "c": {"kind": "site"}}
+    with network(Topology.model_validate({"name": "pair", "nodes": nodes, "links": [["a", "c"]]}), FAST) as pair:
+        for router in pair.routers:
+            wait_for(lambda router=router: _bfd_neighbours(router) == {4, 6}, "both sessions")  # type: ignore[misc]
+
+
+def _bfd_neighbours(router: Node) -> set[int]:
+    """The IP versions in which a neighbour is up."""
+    peers = vty.ask_json(router.folder / "run/frr/bfdd.vty", "show bfd peers json")
+    return {ip_address(peer["peer"]).version for peer in peers if peer["status"] == "up"}
 
 
 def test_ospfv3_alone_may_be_what_is_missing(lab: Lab) -> None:

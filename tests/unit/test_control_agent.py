@@ -37,6 +37,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.lsdb = Lsdb()
+        self.router_id = loopback(1)
         self.lsas: list[LsaEvent] = []
         self.routes: dict[IPv4Address, tuple[Hop, ...]] = {}
         self.connected = True

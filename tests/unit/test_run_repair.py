@@ -145,3 +145,16 @@ def test_of_equal_costs_all_stale_next_hops_must_go() -> None:
     for events, seconds in (([], 0.0), ([down], None), ([down, came], 0.03)):
         found = Repairs(plan, {"s1-st": way}, events).repaired("s1-st", FAULT, UNTIL)
         assert found == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_a_host_is_concerned_by_the_routers_on_its_way_and_by_what_is_no_router() -> None:
+    repairs = Repairs(RING, {"s1-st": SOURCE}, carrier(0, "link-down", "r2", "r3"))
+    before, after = (repairs.concerned("s1-st", FAULT + s) for s in (-1, 1))
+    assert before is not None
+    assert after is not None
+    assert {"r1", "r2", "r3"} <= before
+    assert "r4" not in before
+    assert {"r1", "r4", "r3", "repo", "s1"} <= after
+    assert "r2" not in after
+    assert "s1-st" in after
+    assert repairs.concerned("s2-st", FAULT) is None  # nobody said what its way is
