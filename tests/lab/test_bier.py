@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import struct
 import time
 from collections.abc import Iterator
 from itertools import count
-from threading import Event, Thread
 from typing import Any
 
 import pytest
 from small_lab import DEADLINE_S, wait_for
+from streams import Stream, command_line
 
 from testbed.control.bier_config import COMMANDS
 from testbed.control.commands import ask
@@ -24,101 +22,25 @@ from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
 from testbed.plan.timers import profile
 from testbed.plan.types import Role
-from testbed.schemes.base import Flow, router_configs
+from testbed.schemes.base import router_configs
 from testbed.schemes.bier import Bier, bfr_ids
 from testbed.spec.load import load_topology
+from testbed.spec.topology import Router
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
-PORT = 5555
-MCAST_JOIN_SOURCE_GROUP = 46
 NUMBERS = count(1)  # of flows: each test has its own
 
 
-class Receiver:
-    """A host that joined a flow: the sequence numbers that came, each as often as it came."""
-
-    def __init__(self, lab: Lab, host: str, flow: Flow, source: str) -> None:
-        def join() -> socket.socket:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            sock.bind((flow.group, PORT))
-            index = socket.if_nametoindex(lab.plan.nodes[host].interfaces[0].name)
-            address = [struct.pack("=HH4s120x", socket.AF_INET, 0, socket.inet_aton(a)) for a in (flow.group, source)]
-            sock.setsockopt(socket.IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, struct.pack("=I4x", index) + b"".join(address))
-            return sock
-
-        self.got: list[int] = []
-        self._sock = lab[host].call(join)
-        self._sock.settimeout(0.2)
-        self._over = Event()
-        self._thread = Thread(target=self._receive, daemon=True)
-        self._thread.start()
-
-    def _receive(self) -> None:
-        while not self._over.is_set():
-            try:
-                self.got.append(int.from_bytes(self._sock.recv(100), "big"))
-            except TimeoutError:
-                continue
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-        self._sock.close()
-
-
-class Stream:
-    """A flow from the repository to hosts, one packet every 2 ms until it is closed."""
-
-    def __init__(self, lab: Lab, flow: Flow, hosts: list[str]) -> None:
-        source = str(lab.plan.nodes[lab.plan.repository].interfaces[0].address.ip)
-        self.receivers = {host: Receiver(lab, host, flow, source) for host in hosts}
-        self.sent = 0
-        self._over = Event()
-        self._sock = lab[lab.plan.repository].call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 16)
-        self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(source))
-        self._group = flow.group
-        self._thread = Thread(target=self._send, daemon=True)
-        self._thread.start()
-
-    def _send(self) -> None:
-        while not self._over.wait(0.002):
-            self._sock.sendto(self.sent.to_bytes(8, "big"), (self._group, PORT))
-            self.sent += 1
-
-    def flows(self) -> None:
-        """Wait until every host got a packet that is sent from now on."""
-        mark = self.sent
-        for host, receiver in self.receivers.items():
-            wait_for(lambda r=receiver: any(n >= mark for n in list(r.got)), f"a packet at {host}")
-
-    def nothing_missing_since(self, mark: int) -> None:
-        """Every host has every packet of the time since `mark`."""
-        self.flows()
-        end = self.sent
-        for host, receiver in self.receivers.items():
-            wanted = set(range(mark, end))
-            wait_for(lambda r=receiver, w=wanted: w <= set(r.got), f"all packets at {host}")
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-        self._sock.close()
-        for receiver in self.receivers.values():
-            receiver.close()
-
-    def duplicates(self) -> list[int]:
-        """RFC 8279 section 6.8: there are none, whatever happens."""
-        return [n for r in self.receivers.values() for n in set(r.got) if r.got.count(n) > 1]
-
-
 class BierLab:
-    """The ring of three sites, with the scheme started."""
+    """The ring of three sites, with the scheme started; some of its core routers may be no BFRs."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, without: tuple[str, ...] = (), **options: Any) -> None:
+        self.without, self.options = without, options
         self.scheme = Bier(options)
-        plan = make_plan(load_topology("ring"))
+        topology = load_topology("ring")
+        plain = {name: Router(kind="router", bier=False) for name in without}
+        plan = make_plan(topology.model_copy(update={"nodes": topology.nodes | plain}))
         self.lab = Lab(plan, router_configs(plan, self.scheme, profile("fast"), frr_version()))
         self.sites = [node.name for node in plan.hosts if node.name != plan.repository]
         self.bfir = plan.repository_edge
@@ -143,7 +65,7 @@ class BierLab:
         hosts = hosts or self.sites
         flow = self.scheme.flow(number)
         self.scheme.prepare(self.lab, flow, self.lab.plan.repository, hosts)
-        return Stream(self.lab, flow, hosts)
+        return Stream(self.lab, flow.group, hosts)
 
     def state(self, router: str) -> dict[str, Any]:
         """What the agent says of itself; it may be busy with an ospfd that is silent."""
@@ -244,7 +166,7 @@ def test_a_cut_is_healed_by_the_igp_and_never_doubles_a_packet(built: BierLab, s
 def test_a_restarted_ospfd_brings_its_bfr_back(built: BierLab, stream: Stream) -> None:
     router = built.lab.plan.sites[0].name
     ospfd = built.lab.daemons[router, "ospfd"]
-    argv = _argv(ospfd.pid)
+    argv = command_line(ospfd.pid)
     ospfd.kill()
     ospfd.wait()
     wait_for(lambda: not built.state(router)["connected"], "the agent to notice")
@@ -252,11 +174,6 @@ def test_a_restarted_ospfd_brings_its_bfr_back(built: BierLab, stream: Stream) -
     wait_for(lambda: built.state(router)["connected"], "the agent to connect anew")
     built.scheme.wait_ready(built.lab)
     stream.flows()
-
-
-def _argv(pid: int) -> list[str]:
-    with open(f"/proc/{pid}/cmdline") as file:
-        return file.read().rstrip("\0").split("\0")
 
 
 def test_a_site_that_leaves_for_good_takes_its_entries_along(built: BierLab) -> None:
