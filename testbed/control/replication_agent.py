@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from testbed.control import tally
 from testbed.control.bift import Hop, NextHops
 from testbed.control.commands import Answer, Peer, Refusal
 from testbed.control.fields import Fields
@@ -58,6 +60,7 @@ class ReplicationAgent(RouterAgent):
         self._sids = NodeSids(config, self._nexthops, self._ledger) if config.srv6 is None else None
         self._rows = ReplicationRows(config, numbers, self._ledger)
         self._nodes = SrNodes(config.hold)
+        self._tally: Counter[str] = Counter()  # LSAs, and their octets
         self._present: Mapping[IPv4Address, SrNode] = {}  # those that are advertised now
         self._rows.set_nodes(self.memory.nodes)
         self._rows.set_held(self.memory.held)
@@ -98,6 +101,7 @@ class ReplicationAgent(RouterAgent):
         return False
 
     def lsa_changed(self, event: LsaEvent) -> bool:
+        self._tally.update(tally.of_lsa(event, self.api.router_id, (PREFIX_TYPE, LINK_TYPE)))
         return self._nodes.update(event.t, event.change, event.lsa)
 
     def lsas_changed(self) -> None:
@@ -175,6 +179,8 @@ class ReplicationAgent(RouterAgent):
             "routers": len(self._present),
             **asdict(traffic),
         }
+        said = Counter({"commands": traffic.received, "answers": traffic.sent})
+        said["bytes"] = traffic.received_bytes + traffic.sent_bytes
         return {
             "ok": True,
             "node": self.config.number,
@@ -183,6 +189,7 @@ class ReplicationAgent(RouterAgent):
             "controller": memory.controller,
             "term": memory.term,
             "counts": counts,
+            "control": said + self._tally,
             **memory.held.json(),
         }
 

@@ -79,12 +79,18 @@ class Stream:
     def nothing_missing_since(self, mark: int) -> None:
         """Every host has every packet of the time since `mark`, but for what other labs crowded out."""
         self.flows()
-        end = self.sent
+        wanted = set(range(mark, self.sent))
+
+        def missing(receiver: Receiver) -> set[int]:
+            lost = wanted - set(receiver.got)
+            spared = crowded_out(self._lab) - self._crowded_before if lost else 0
+            return lost if len(lost) > spared else set()
+
         for host, receiver in self.receivers.items():
-            wait_for(lambda r=receiver: r.got[-1] >= end, f"the packets sent until now at {host}")
-            missing = set(range(mark, end)) - set(receiver.got)
-            spared = crowded_out(self._lab) - self._crowded_before
-            assert len(missing) <= spared, f"{host} misses {sorted(missing)} of {mark} to {end}"
+            try:
+                wait_for(lambda r=receiver: not missing(r), f"all packets at {host}")
+            except AssertionError as late:
+                raise AssertionError(f"{late}: {sorted(missing(receiver))} of {mark} to {self.sent}") from None
 
     def close(self) -> None:
         self._over.set()
