@@ -105,7 +105,7 @@ class Agent:
         self._selector.register(wake, selectors.EVENT_READ, lambda: None)
         self._selector.register(self.routes, selectors.EVENT_READ, self._routes_changed)
         self._selector.register(self.membership, selectors.EVENT_READ, self._members_changed)
-        CommandServer(self._selector, (self.config.loopback, COMMANDS), self._command)
+        CommandServer(self._selector, (self.config.loopback, COMMANDS), lambda command, _: self._command(command))
         self.api.register(OPAQUE_TYPE)
         self._adopt()
         for prefix, hops in self.routes.current().items():

@@ -1,8 +1,9 @@
-"""What an agent counts of BIER's own control messages: its LSAs, and the commands about flows, with their bytes."""
+"""What agents count of control messages: their own LSAs, and BIER's commands about flows, with their bytes."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -14,10 +15,12 @@ from testbed.packet.ospf_lsa import HEADER_SIZE, LsaType
 _ABOUT_FLOWS = ("flow", "join", "leave")
 
 
-def of_lsa(event: LsaEvent, router_id: IPv4Address) -> dict[str, int]:
-    """What became of an LSA, if it is a BIER one, whole and new: it was flooded from here, or at least once to here."""
+def of_lsa(
+    event: LsaEvent, router_id: IPv4Address, opaque_types: Collection[int] = (OPAQUE_TYPE,)
+) -> dict[str, int]:
+    """What became of an LSA, if it is of agents', whole and new: it was flooded from here, or at least once to here."""
     lsa = event.lsa
-    if lsa.type != LsaType.OPAQUE_AREA or lsa.opaque_type != OPAQUE_TYPE or event.change is Change.DELETED:
+    if lsa.type != LsaType.OPAQUE_AREA or lsa.opaque_type not in opaque_types or event.change is Change.DELETED:
         return {}
     what = "LSAs originated" if lsa.advertising_router == router_id else "LSAs received"
     return {what: 1, "bytes": HEADER_SIZE + len(lsa.body)}

@@ -17,13 +17,11 @@ from ipaddress import IPv4Network
 
 from testbed.packet.bitstring import DEFAULT_LENGTH
 from testbed.packet.error import PacketError
+from testbed.packet.ospf_extended import INTRA_AREA, N_FLAG, decode_extended_prefixes, encode_extended_prefix
 from testbed.packet.ospf_tlv import decode_tlvs, encode_tlv
 from testbed.packet.wire import Reader, unsigned
 
-EXTENDED_PREFIX, BIER, BIER_MPLS_ENCAPSULATION = 1, 9, 10  # TLV and sub-TLV types
-INTRA_AREA, INTER_AREA = 1, 3  # route types
-A_FLAG, N_FLAG = 0x80, 0x40
-_AF_IPV4 = 0
+BIER, BIER_MPLS_ENCAPSULATION = 9, 10  # sub-TLV types
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +101,9 @@ class ExtendedPrefix:
     route_type: int = INTRA_AREA
     flags: int = N_FLAG
 
-    def __post_init__(self) -> None:
-        unsigned("ospf.prefix.route_type", self.route_type, 8)
-        unsigned("ospf.prefix.flags", self.flags, 8)
-
     def encode(self) -> bytes:
-        head = struct.pack("!BBBB", self.route_type, self.prefix.prefixlen, _AF_IPV4, self.flags)
-        address = self.prefix.network_address.packed
-        return encode_tlv(EXTENDED_PREFIX, head + address + b"".join(each.encode() for each in self.bier))
-
-    @classmethod
-    def _from(cls, reader: Reader) -> ExtendedPrefix:
-        route_type, length = reader.uint(1, "prefix.route_type"), reader.uint(1, "prefix.length")
-        if length > 32:
-            raise reader.error("prefix.length", length, "0 to 32", 1)
-        if family := reader.uint(1, "prefix.af"):
-            raise reader.error("prefix.af", family, f"{_AF_IPV4}, IPv4 unicast", 1)
-        flags = reader.uint(1, "prefix.flags")
-        address = reader.uint(4, "prefix.address")
-        if address & (1 << 32 - length) - 1:
-            raise reader.error("prefix.address", f"{address:#010x}", f"no bit set behind the first {length}", 4)
-        bier = tuple(BierSubTlv._from(value) for kind, value in decode_tlvs(reader) if kind == BIER)
-        return cls(IPv4Network((address, length)), bier, route_type, flags)
+        sub_tlvs = b"".join(each.encode() for each in self.bier)
+        return encode_extended_prefix(self.prefix, self.route_type, self.flags, sub_tlvs)
 
 
 def encode_prefixes(prefixes: Iterable[ExtendedPrefix]) -> bytes:
@@ -134,5 +113,9 @@ def encode_prefixes(prefixes: Iterable[ExtendedPrefix]) -> bytes:
 
 def decode_prefixes(data: bytes) -> tuple[ExtendedPrefix, ...]:
     """The body of an Extended Prefix Opaque LSA. Raises PacketError if anything in it is malformed."""
-    reader = Reader(data, "ospf")
-    return tuple(ExtendedPrefix._from(value) for kind, value in decode_tlvs(reader) if kind == EXTENDED_PREFIX)
+    return tuple(
+        ExtendedPrefix(
+            prefix, tuple(BierSubTlv._from(value) for kind, value in decode_tlvs(rest) if kind == BIER), *said
+        )
+        for prefix, *said, rest in decode_extended_prefixes(data)
+    )

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address
 
 from testbed.control.bier_config import COMMANDS, BierConfig
-from testbed.control.commands import Answer, ask
-from testbed.errors import LabError, Problem, RequestError
+from testbed.errors import LabError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
-from testbed.lab.waiting import until
 from testbed.packet.bitstring import LENGTHS
 from testbed.plan.frr import PimFeatures, Underlay
 from testbed.plan.types import Plan
+from testbed.schemes import agents
 from testbed.schemes.base import Flow, SchemeEvent
+from testbed.schemes.options import chosen
 from testbed.spec.scenario import OptionValue
 from testbed.spec.topology import Router
 
-DEADLINE = 60.0
+AGENT = "bier-agent"
 TUNNEL_OVERHEAD = 24  # octets: IPv4 and GRE
 _LABELS = 100_000  # MPLS: where the routers' label ranges begin
-_OPTIONS: dict[str, tuple[OptionValue, ...]] = {
+_OPTIONS: dict[str, tuple[OptionValue, ...]] = {  # the first of each is the default
     "encapsulation": ("ethernet", "mpls"),
-    "bsl": LENGTHS,
+    "bsl": (256, *(bsl for bsl in LENGTHS if bsl != 256)),
     "signalling": ("push", "igmp"),
     "ways": (1, 2, 4, 8),
 }
-_DEFAULTS: dict[str, OptionValue] = {"encapsulation": "ethernet", "bsl": 256, "signalling": "push", "ways": 1}
 # What an agent counts (control/tally.py), so that what did not happen is told as 0.
 _COUNTED = ("LSAs originated", "LSAs received", "flow commands", "join commands", "leave commands", "bytes")
 _NOT_SENT = ("LSAs received", "bytes")
@@ -49,55 +45,30 @@ class Bier:
     stages: tuple[str, ...] = ("bift",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
-        options = {key: int(v) if isinstance(v, str) and v.isdecimal() else v for key, v in options.items()}
-        problems = [
-            Problem(f"scheme bier has no option {key!r}", hint=f"its options: {', '.join(_OPTIONS)}")
-            for key in options.keys() - _OPTIONS.keys()
-        ]
-        problems += [
-            Problem(f"scheme bier: {key} {value!r}", hint=f"one of: {', '.join(map(str, _OPTIONS[key]))}")
-            for key, value in options.items()
-            if key in _OPTIONS and value not in _OPTIONS[key]
-        ]
-        if problems:
-            raise RequestError(problems)
-        chosen = _DEFAULTS | options
-        self._encapsulation, self._signalling = str(chosen["encapsulation"]), str(chosen["signalling"])
-        self._bsl, self._ways = int(chosen["bsl"]), int(chosen["ways"])
+        choice = chosen(self.name, options, _OPTIONS)
+        self._encapsulation, self._signalling = str(choice["encapsulation"]), str(choice["signalling"])
+        self._bsl, self._ways = int(choice["bsl"]), int(choice["ways"])
 
     def flow(self, number: int) -> Flow:
         return Flow(number, f"232.2.0.{number}", ssm=True)
 
     def start(self, lab: Lab) -> None:
         """A forwarder and an agent in every BFR, all at once."""
-        bfrs = bfrs_of(lab)
-        daemons = [ForwarderDaemon(node) for node in bfrs]
-        processes = [daemon.start() for daemon in daemons]
-        for node, daemon, process in zip(bfrs, daemons, processes, strict=True):
-            until(lambda d=daemon, p=process: d.why_not_ready(p), DEADLINE, "mcfwd", pause=0.005)  # type: ignore[misc]
-            lab.daemons[node.name, "mcfwd"] = process
-            lab.daemons[node.name, "bier-agent"] = self._start_agent(lab, node)
+        agents.start_all(lab, bfrs_of(lab), AGENT, lambda node: self._start_agent(lab, node))
 
     def wait_ready(self, lab: Lab) -> None:
         """Every BFR has a path to every BFER in its forwarder."""
         ids = bfr_ids(lab.plan)
-        waiting = bfrs_of(lab)
 
-        def missing() -> str:
-            while waiting:
-                node = waiting[-1]
-                others = len(ids) - (node.name in ids)
-                try:
-                    state = _ask(node, node, {"op": "state"})
-                except OSError as error:
-                    return f"the agent of {node.name} does not answer: {error}"
-                if not state["programmed"] or state["bfers"] != others or state["entries"] != len(ids):
-                    found = f"knows {state['bfers']} of {others} BFERs and reaches {state['entries']} of {len(ids)}"
-                    return f"{node.name} {found} ({len(waiting)} routers)"
-                waiting.pop()
-            return ""
+        def missing(node: Node) -> str:
+            others = len(ids) - (node.name in ids)
+            state = agents.command(node, node, COMMANDS, {"op": "state"})
+            if state["programmed"] and state["bfers"] == others and state["entries"] == len(ids):
+                return ""
+            found = f"knows {state['bfers']} of {others} BFERs and reaches {state['entries']} of {len(ids)}"
+            return f"{node.name} {found}"
 
-        until(missing, DEADLINE, "BIER")
+        agents.wait_for_all(bfrs_of(lab), missing, "BIER")
 
     def prepare(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> None:
         """Tell the BFIR which BFERs the flow is for, from the source and through the network (RFC 8279 section 4.3)."""
@@ -109,22 +80,17 @@ class Bier:
         address = lab.plan.nodes[source].interfaces[0].address.ip
         command = {"op": "flow", "source": str(address), "group": flow.group, "bfers": bfers}
         try:
-            _ask(lab[source], lab[lab.plan.repository_edge], command)
+            agents.command(lab[source], lab[lab.plan.repository_edge], COMMANDS, command)
         except (OSError, ValueError) as error:
             raise LabError(f"the BFIR did not take the flow {flow.group}: {error}") from error
 
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
-        for node in bfrs_of(lab):
-            path = node.folder / "log" / "bier-agent.jsonl"
-            said = path.read_text() if path.exists() else ""
-            for line in said.splitlines()[: said.count("\n")]:  # the last may still be written
-                event = json.loads(line)
-                yield SchemeEvent(event["t"], event["kind"], node.name, event["detail"])
+        return agents.events(bfrs_of(lab), AGENT)
 
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         found = {}
         for node in bfrs_of(lab):
-            state = _ask(node, node, {"op": "state"})
+            state = agents.command(node, node, COMMANDS, {"op": "state"})
             with Forwarder(ForwarderDaemon(node).socket) as forwarder:
                 bifts = forwarder.state().bifts
             found[node.name] = {
@@ -142,8 +108,8 @@ class Bier:
         """
         found: dict[Counted, int] = {}
         for node in bfrs_of(lab):
-            if (node.name, "bier-agent") in lab.daemons:
-                told = dict.fromkeys(_COUNTED, 0) | _ask(node, node, {"op": "state"})["control"]
+            if (node.name, AGENT) in lab.daemons:
+                told = dict.fromkeys(_COUNTED, 0) | agents.command(node, node, COMMANDS, {"op": "state"})["control"]
                 for kind, count in told.items():
                     found[Counted("bier", kind, node.name, sent=kind not in _NOT_SENT)] = count
         for event in self.events(lab):
@@ -163,7 +129,7 @@ class Bier:
             transport=tuple(interface.name for interface in cores),
             lans=tuple(interface.name for interface in config.interfaces if interface.is_lan),
             forwarder="/run/mcfwd.sock",
-            events="/var/log/bier-agent.jsonl",
+            events=f"/var/log/{AGENT}.jsonl",
             bsl=self._bsl,
             encapsulation=self._encapsulation,
             first_bift_id=_LABELS + 256 * config.number if mpls else 1,
@@ -172,10 +138,8 @@ class Bier:
             mtu=bier_mtu(lab.plan),
             ways=self._ways,
             signalling=self._signalling,
-        ).write(node.folder / "run" / "bier-agent.json")
-        with (node.folder / "log" / "bier-agent.log").open("ab") as log:
-            argv = [sys.executable, "-m", "testbed.control.bier_agent", "/run/bier-agent.json"]
-            return node.popen(argv, stdout=log, stderr=log)
+        ).write(node.folder / "run" / f"{AGENT}.json")
+        return agents.start_agent(node, AGENT)
 
 
 def supports_bier(plan: Plan, router: str) -> bool:
@@ -200,11 +164,3 @@ def bfr_ids(plan: Plan) -> dict[str, int]:
     """BFR-ids by router: the sites' edges first, densely (RFC 8279 section 2), then the repository's, the BFIR."""
     edges = [*(node.name for node in plan.sites), plan.repository_edge]
     return {name: number for number, name in enumerate(dict.fromkeys(edges), start=1)}
-
-
-def _ask(asker: Node, agent: Node, command: Answer) -> Answer:
-    """A command to a router's agent, from a node of the network. Raises OSError, ValueError."""
-    loopback = agent.spec.loopback
-    assert loopback is not None
-    address: IPv4Address = loopback.ip
-    return asker.call(lambda: ask((str(address), COMMANDS), command))

@@ -9,15 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.packet import PacketError
-from testbed.packet.ospf_bier import (
-    INTER_AREA,
-    N_FLAG,
-    BierSubTlv,
-    ExtendedPrefix,
-    MplsEncapsulation,
-    decode_prefixes,
-    encode_prefixes,
-)
+from testbed.packet.ospf_bier import BierSubTlv, ExtendedPrefix, MplsEncapsulation, decode_prefixes, encode_prefixes
+from testbed.packet.ospf_extended import INTER_AREA, N_FLAG
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a loaded machine too
 # BFR-id 7 in sub-domain 0, label 5000 for SI 0 under BSL 256.

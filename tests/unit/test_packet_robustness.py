@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +31,7 @@ from testbed.packet import (
     udp_packet,
 )
 from testbed.packet.ospf_bier import BierSubTlv, ExtendedPrefix, MplsEncapsulation, decode_prefixes
+from testbed.packet.ospf_sr import AdjSid, PrefixSid, SrLink, SrPrefix, decode_sr_links, decode_sr_prefixes
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a loaded machine too
 A4, B4 = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
@@ -39,6 +40,7 @@ BIER = Bier(bift_id=100, bits=BitString.of({1, 27}, 64), proto=4, bfir_id=7).enc
 LSA = ExtendedPrefix(
     IPv4Network(A4), (BierSubTlv(0, 7, encapsulations=(MplsEncapsulation(5000), MplsEncapsulation(6000, 512))),)
 ).encode()
+SR_LSA = SrPrefix(IPv4Network(A4), (PrefixSid(7), PrefixSid(16007, True)), (IPv6Network("fc00:0:7::/48"),)).encode()
 
 DECODERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "bier": (lambda data: Bier.decode(data, 64), BIER),
@@ -56,6 +58,8 @@ DECODERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "icmpv6": (lambda data: Icmpv6Echo.decode(data, A6, B6), Icmpv6Echo(1, 2).encode(b"payload", A6, B6)),
     "srh": (Srh.decode, Srh(41, (A6, B6), 2, tlvs=(SrhTlv(6, b"abc"), SrhTlv(5, bytes(38)))).encode(b"payload")),
     "ospf": (decode_prefixes, LSA),
+    "ospf sr prefix": (decode_sr_prefixes, SR_LSA),
+    "ospf sr link": (decode_sr_links, SrLink(A4, B4, (AdjSid(15001), AdjSid(1, False))).encode()),
     "encapsulated": (lambda data: h_encaps(data, A6, [B6]), udp_packet(A4, B4, 1, 2, b"payload")),
 }
 # Headers without bits to be ignored: what was decoded is encoded to the same octets.
