@@ -8,9 +8,10 @@ from types import MappingProxyType
 from testbed.schemes.base import Flow, Scheme, SchemeEvent
 from testbed.schemes.bier import Bier
 from testbed.schemes.pim import PimSm, PimSsm
+from testbed.schemes.unicast import Unicast
 from testbed.spec.scenario import SchemeChoice
 
-_ALL: tuple[type[Scheme], ...] = (PimSsm, PimSm, Bier)
+_ALL: tuple[type[Scheme], ...] = (PimSsm, PimSm, Bier, Unicast)
 SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType({scheme.name: scheme for scheme in _ALL})
 
 
