@@ -22,8 +22,10 @@ from testbed.plan.frr import PimFeatures
 from testbed.plan.types import Plan
 from testbed.schemes.base import Flow, SchemeEvent
 from testbed.spec.scenario import OptionValue
+from testbed.spec.topology import Router
 
 DEADLINE = 60.0
+TUNNEL_OVERHEAD = 24  # octets: IPv4 and GRE
 _LABELS = 100_000  # MPLS: where the routers' label ranges begin
 _OPTIONS: dict[str, tuple[OptionValue, ...]] = {
     "encapsulation": ("ethernet", "mpls"),
@@ -68,18 +70,19 @@ class Bier:
         return Flow(number, f"232.2.0.{number}", ssm=True)
 
     def start(self, lab: Lab) -> None:
-        """A forwarder and an agent in every router, all at once."""
-        daemons = [ForwarderDaemon(node) for node in lab.routers]
+        """A forwarder and an agent in every BFR, all at once."""
+        bfrs = bfrs_of(lab)
+        daemons = [ForwarderDaemon(node) for node in bfrs]
         processes = [daemon.start() for daemon in daemons]
-        for node, daemon, process in zip(lab.routers, daemons, processes, strict=True):
+        for node, daemon, process in zip(bfrs, daemons, processes, strict=True):
             until(lambda d=daemon, p=process: d.why_not_ready(p), DEADLINE, "mcfwd", pause=0.005)  # type: ignore[misc]
             lab.daemons[node.name, "mcfwd"] = process
             lab.daemons[node.name, "bier-agent"] = self._start_agent(lab, node)
 
     def wait_ready(self, lab: Lab) -> None:
-        """Every router has a path to every BFER in its forwarder."""
+        """Every BFR has a path to every BFER in its forwarder."""
         ids = bfr_ids(lab.plan)
-        waiting = list(lab.routers)
+        waiting = bfrs_of(lab)
 
         def missing() -> str:
             while waiting:
@@ -90,7 +93,8 @@ class Bier:
                 except OSError as error:
                     return f"the agent of {node.name} does not answer: {error}"
                 if not state["programmed"] or state["bfers"] != others or state["entries"] != len(ids):
-                    return f"{node.name} knows {state['bfers']} of {others} BFERs ({len(waiting)} routers)"
+                    found = f"knows {state['bfers']} of {others} BFERs and reaches {state['entries']} of {len(ids)}"
+                    return f"{node.name} {found} ({len(waiting)} routers)"
                 waiting.pop()
             return ""
 
@@ -111,15 +115,16 @@ class Bier:
             raise LabError(f"the BFIR did not take the flow {flow.group}: {error}") from error
 
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
-        for node in lab.routers:
+        for node in bfrs_of(lab):
             path = node.folder / "log" / "bier-agent.jsonl"
-            for line in path.read_text().splitlines() if path.exists() else ():
+            said = path.read_text() if path.exists() else ""
+            for line in said.splitlines()[: said.count("\n")]:  # the last may still be written
                 event = json.loads(line)
                 yield SchemeEvent(event["t"], event["kind"], node.name, event["detail"])
 
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         found = {}
-        for node in lab.routers:
+        for node in bfrs_of(lab):
             state = _ask(node, node, {"op": "state"})
             with Forwarder(ForwarderDaemon(node).socket) as forwarder:
                 bifts = forwarder.state().bifts
@@ -137,7 +142,7 @@ class Bier:
         And how often an agent changed its forwarder's tables, which is no message on any link.
         """
         found: dict[Counted, int] = {}
-        for node in lab.routers:
+        for node in bfrs_of(lab):
             if (node.name, "bier-agent") in lab.daemons:
                 told = dict.fromkeys(_COUNTED, 0) | _ask(node, node, {"op": "state"})["control"]
                 for kind, count in told.items():
@@ -165,13 +170,31 @@ class Bier:
             first_bift_id=_LABELS + 256 * config.number if mpls else 1,
             max_si=max_si,
             bfr_id=ids.get(node.name, 0),
-            mtu=min(link.mtu for link in lab.plan.links.values() if not link.is_lan),
+            mtu=bier_mtu(lab.plan),
             ways=self._ways,
             signalling=self._signalling,
         ).write(node.folder / "run" / "bier-agent.json")
         with (node.folder / "log" / "bier-agent.log").open("ab") as log:
             argv = [sys.executable, "-m", "testbed.control.bier_agent", "/run/bier-agent.json"]
             return node.popen(argv, stdout=log, stderr=log)
+
+
+def supports_bier(plan: Plan, router: str) -> bool:
+    """Whether a router is a BFR: all are but core routers whose topology says otherwise."""
+    node = plan.topology.nodes[router]
+    return not isinstance(node, Router) or node.bier
+
+
+def bfrs_of(lab: Lab) -> list[Node]:
+    """The routers that support BIER."""
+    return [node for node in lab.routers if supports_bier(lab.plan, node.name)]
+
+
+def bier_mtu(plan: Plan) -> int:
+    """The longest BIER packet that every link carries, in a tunnel where there may be one (RFC 8296 section 3)."""
+    mtu = min(link.mtu for link in plan.links.values() if not link.is_lan)
+    tunnels = not all(supports_bier(plan, node.name) for node in plan.routers)
+    return mtu - TUNNEL_OVERHEAD if tunnels else mtu
 
 
 def bfr_ids(plan: Plan) -> dict[str, int]:
