@@ -18,10 +18,14 @@ A_FLAG, N_FLAG = 0x80, 0x40
 _AF_IPV4 = 0
 
 
-def encode_extended_prefix(prefix: IPv4Network, route_type: int, flags: int, sub_tlvs: bytes) -> bytes:
-    """RFC 7684 section 2.1."""
+def check_extended_prefix(route_type: int, flags: int) -> None:
+    """Raises PacketError for what has no room in the TLV."""
     unsigned("ospf.prefix.route_type", route_type, 8)
     unsigned("ospf.prefix.flags", flags, 8)
+
+
+def encode_extended_prefix(prefix: IPv4Network, route_type: int, flags: int, sub_tlvs: bytes) -> bytes:
+    """RFC 7684 section 2.1."""
     head = struct.pack("!BBBB", route_type, prefix.prefixlen, _AF_IPV4, flags)
     return encode_tlv(EXTENDED_PREFIX, head + prefix.network_address.packed + sub_tlvs)
 

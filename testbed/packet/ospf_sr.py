@@ -24,6 +24,7 @@ from testbed.packet.error import PacketError
 from testbed.packet.ospf_extended import (
     INTRA_AREA,
     N_FLAG,
+    check_extended_prefix,
     decode_extended_links,
     decode_extended_prefixes,
     encode_extended_link,
@@ -88,6 +89,9 @@ class SrPrefix:
     locators: tuple[IPv6Network, ...] = ()
     route_type: int = INTRA_AREA
     flags: int = N_FLAG
+
+    def __post_init__(self) -> None:
+        check_extended_prefix(self.route_type, self.flags)
 
     def encode(self) -> bytes:
         sub_tlvs = b"".join(sid.encode() for sid in self.sids)
