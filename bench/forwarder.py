@@ -391,7 +391,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each burst")
     parser.add_argument("--setups", default=",".join(SETUPS))
     options = parser.parse_args()
-    runs, steps, seconds = (1, 5, 0.4) if options.quick else (options.runs, options.steps, options.seconds)
+    runs, steps, seconds = (1, 4, 0.2) if options.quick else (options.runs, options.steps, options.seconds)
     sizes = [int(size) for size in options.frames.split(",")]
     plan = make_plan(Topology.model_validate(TOPOLOGY))
     rows = []
