@@ -29,6 +29,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from testbed.errors import ForwarderError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.program import program
 from testbed.forwarder.tables import Tables
@@ -135,11 +136,11 @@ def forwarders(chain: Chain, tables: Callable[[Chain, str], str]) -> Iterator[di
             path = node.folder / "run" / "mcfwd.sock"
             process = node.popen([str(program()), "--control", "/run/mcfwd.sock", "--log", "/var/log/mcfwd.log"])
             processes.append(process)
-            while not path.exists():
+            clients[name] = Forwarder(path)
+            while not _answers(clients[name]):
                 if process.poll() is not None:
                     raise SystemExit((node.folder / "log" / "mcfwd.log").read_text())
                 time.sleep(0.01)
-            clients[name] = Forwarder(path)
             clients[name].replace(Tables.parse(tables(chain, name)))
         for name, client in clients.items():
             while not all(port.up for port in client.state().ports.values()):
@@ -152,6 +153,15 @@ def forwarders(chain: Chain, tables: Callable[[Chain, str], str]) -> Iterator[di
         for process in processes:
             process.terminate()
             process.wait()
+
+
+def _answers(client: Forwarder) -> bool:
+    """Whether it listens yet."""
+    try:
+        client.show("ports")
+    except ForwarderError:
+        return False
+    return True
 
 
 def _ports(chain: Chain, name: str) -> list[str]:
@@ -381,7 +391,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each burst")
     parser.add_argument("--setups", default=",".join(SETUPS))
     options = parser.parse_args()
-    runs, steps, seconds = (1, 5, 0.4) if options.quick else (options.runs, options.steps, options.seconds)
+    runs, steps, seconds = (1, 4, 0.2) if options.quick else (options.runs, options.steps, options.seconds)
     sizes = [int(size) for size in options.frames.split(",")]
     plan = make_plan(Topology.model_validate(TOPOLOGY))
     rows = []
