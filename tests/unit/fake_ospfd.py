@@ -72,9 +72,8 @@ class FakeOspfd:
         """A new instance, told as FRR does: the one that it replaces is deleted first."""
         old = self.lsdb.get(lsa.key)
         self.lsdb[lsa.key] = lsa
-        if old:
-            self.say(LsaDelete(NO_INTERFACE, BACKBONE, is_self, old))
-        self.say(LsaUpdate(NO_INTERFACE, BACKBONE, is_self, lsa))
+        before = [LsaDelete(NO_INTERFACE, BACKBONE, is_self, old)] if old else []
+        self.say(*before, LsaUpdate(NO_INTERFACE, BACKBONE, is_self, lsa))  # at once, so that no echo comes between
 
     def flush(self, key: LsaKey) -> None:
         """An LSA leaves the LSDB."""
