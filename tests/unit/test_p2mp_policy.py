@@ -6,6 +6,7 @@ import random
 from ipaddress import IPv4Address
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from p2mp_sim import Area, Connection, FakeAgents
@@ -261,3 +262,245 @@ def test_whatever_happens(seed: int, steps: list[tuple[Any, int]]) -> None:
         step(life, random.Random(choices))
         life.world.check_now()
     life.rest(random.Random(0))
+
+
+# 1 - 2 - 4, 1 - 3 - 4: two ways from 1 to 4; 5 hangs at 4.
+DIAMOND = [(1, 2, 1, 1), (2, 4, 1, 1), (1, 3, 2, 2), (3, 4, 2, 2), (4, 5, 1, 1)]
+STANDBY = (CandidatePath(100), CandidatePath(50, disjoint_from=100))
+
+
+def diamond(order: str = ORDERS[0]) -> World:
+    world = World(Area(5, DIAMOND), order)
+    world.settle()
+    return world
+
+
+def request(world: World, *leaves: int, **values: Any) -> Request:
+    area = world.area
+    return Request(PolicyId(area.router(1), 7), frozenset(map(area.router, leaves)), (FLOW,), **values)
+
+
+def row(world: World) -> Any:
+    return world.agents.held[world.area.router(1)].policies.get(PolicyId(world.area.router(1), 7))
+
+
+def asked(world: World) -> set[int]:
+    """Routers with program requests under way."""
+    return {
+        number
+        for number in range(1, 6)
+        if (connection := world.connections.get(world.area.router(number)))
+        and any(each["op"] == "program" for each in connection.requests)
+    }
+
+
+def answer(world: World, *numbers: int) -> None:
+    for number in numbers:
+        assert world.serve(world.area.router(number))
+        assert world.hear(world.area.router(number))
+
+
+def test_bottom_up_and_the_root_last() -> None:
+    world = diamond()
+    command = world.command(request(world, 4, 5))
+    for level in ({5}, {4}, {2}, {1}):
+        assert asked(world) == level
+        assert row(world) is None
+        answer(world, *level)
+    assert row(world).active == 1
+    assert world.replies[command] == {"ok": True, "t": world.t, "active": 1, "unreachable": []}
+    assert asked(world) == set()
+
+
+def test_in_parallel_and_the_root_last() -> None:
+    world = diamond("parallel")
+    world.command(request(world, 4, 5))
+    assert asked(world) == {2, 4, 5}
+    answer(world, 5, 2)
+    assert asked(world) == {4}
+    answer(world, 4)
+    assert asked(world) == {1}
+
+
+def test_a_change_that_leaves_the_tree_alone_changes_nothing() -> None:
+    world = diamond()
+    world.command(request(world, 4))
+    world.settle()
+    held = dict(world.agents.held)
+    world.set_down({2})  # 1 - 3
+    world.settle()
+    assert world.agents.held == held
+
+
+def test_the_standby_is_one_message_away() -> None:
+    world = diamond()
+    world.command(request(world, 4, paths=STANDBY))
+    world.settle()
+    assert row(world).active == 1
+    assert {segment_id.instance for segment_id in world.agents.held[world.area.router(3)].segments} == {2}
+    world.set_down({0})  # 1 - 2, of the active tree
+    assert 1 in asked(world), "the root is told at once"
+    answer(world, 1)
+    assert row(world).active == 2
+    world.settle()
+    assert dict(world.agents.arrivals(SegmentId(*row(world).id, row(world).active))[0]) == {world.area.router(4): 1}
+    assert row(world).active == 2, "it is the tree that the preferred path would have now"
+    world.set_down(set())
+    world.settle()
+    segment = world.agents.held[world.area.router(1)].segments[SegmentId(*row(world).id, row(world).active)]
+    assert segment.branches[0].node == world.area.router(2), "the preferred path is back"
+
+
+def test_a_standby_with_a_hole_is_none() -> None:
+    world = diamond()
+    world.command(request(world, 4, paths=STANDBY))
+    world.settle()
+    there = world.area.router(3)
+    world.cut(there)
+    world.agents.held[there] = Held()
+    world.connect(there)
+    answer(world, 3)  # its state: empty
+    world.set_down({0})
+    assert 1 not in asked(world)
+    answer(world, 3)
+    assert 1 in asked(world), "it is whole again"
+
+
+def test_what_the_root_may_have_is_kept() -> None:
+    """The switch was sent, and the connection went before it was confirmed."""
+    world = diamond()
+    world.command(request(world, 4))
+    world.settle()
+    world.command(request(world, 4, 5))
+    answer(world, 5)
+    answer(world, 4)
+    answer(world, 2)
+    root = world.area.router(1)
+    assert world.serve(root), "it has switched"
+    world.cut(root)
+    world.command(request(world, 5))  # neither instance is what is wanted now
+    for _ in range(3):
+        world.wait(DRAIN)
+        for there in world.area.routers:
+            while world.serve(there) | world.hear(there):
+                pass
+    world.check_now()
+    assert row(world).active == 2
+    world.settle()
+    assert row(world).active == 3
+    assert {each.instance for held in world.agents.held.values() for each in held.segments} == {3}
+
+
+def test_the_old_instance_stays_for_a_while() -> None:
+    world = diamond()
+    world.command(request(world, 4))
+    world.settle()
+    world.command(request(world, 4, 5))
+    while row(world).active == 1:
+        for there in world.area.routers:
+            while world.serve(there) | world.hear(there):
+                pass
+    two = world.agents.held[world.area.router(2)]
+    assert {each.instance for each in two.segments} == {1, 2}
+    world.wait(0.9 * DRAIN)
+    assert asked(world) == set()
+    world.wait(0.1 * DRAIN)
+    assert asked(world) == {1, 2, 4}
+
+
+def test_a_leaf_whose_agent_is_away_is_waited_for_and_then_left_out() -> None:
+    world = diamond()
+    there = world.area.router(5)
+    world.cut(there)
+    command = world.command(request(world, 4, 5))
+    assert asked(world) == set(), "the lowest router is first, and not there"
+    world.wait(GRACE)
+    while command not in world.replies:
+        answer(world, *asked(world))
+    assert world.replies[command]["unreachable"] == [str(there)]
+    world.settle()
+    assert {str(each) for each in world.agents.arrivals(SegmentId(*row(world).id, row(world).active))[0]} == {
+        "10.255.0.4",
+        "10.255.0.5",
+    }
+
+
+def test_an_agent_that_is_away_does_not_touch_a_tree_that_works() -> None:
+    world = diamond()
+    world.command(request(world, 4, 5))
+    world.settle()
+    held = dict(world.agents.held)
+    world.cut(world.area.router(5))
+    world.cut(world.area.router(2))
+    world.wait(2 * GRACE)
+    assert asked(world) == set()
+    world.settle()
+    assert world.agents.held == held
+
+
+def test_a_refusal_is_tried_again_and_then_gone_around() -> None:
+    world = diamond()
+    command = world.command(request(world, 4))
+    answer(world, 4)
+    two = world.area.router(2)
+    tries = 0
+    while command not in world.replies:
+        connection = world.connections[two]
+        if connection.requests and connection.requests[0]["op"] == "program":
+            seq, tries = connection.requests.popleft()["seq"], tries + 1
+            connection.answers.append((seq, "no"))
+            assert world.hear(two)
+        elif not sum(world.serve(there) + world.hear(there) for there in world.area.routers):
+            world.wait(0.1)
+    assert tries > 1
+    (branch,) = world.agents.held[world.area.router(1)].segments[SegmentId(*row(world).id, row(world).active)].branches
+    assert branch.node == world.area.router(3)
+    assert [each.detail["router"] for each in world.reports if each.kind == "refused"] == [str(two)] * tries
+
+
+def test_a_command_for_a_root_that_is_not_there_is_answered() -> None:
+    world = diamond()
+    stranger = IPv4Address("192.0.2.9")
+    policy_id = PolicyId(stranger, 1)
+    command = world.command(Request(policy_id, frozenset({world.area.router(4)}), (FLOW,)))
+    world.settle()
+    assert world.replies[command] == {"error": "the link state database has no router 192.0.2.9"}
+    assert world.replies[world.remove(policy_id)]["ok"]
+    assert world.policies.state()["policies"] == []
+
+
+def test_a_restart_changes_nothing_and_forgets_nothing() -> None:
+    world = diamond()
+    world.command(request(world, 4, 5, paths=STANDBY, branches="loose"))
+    world.settle()
+    held = dict(world.agents.held)
+    world.start()
+    world.settle()
+    assert world.agents.held == held
+    assert world.policies.state()["policies"][0]["ready"]
+    world.set_down({0})
+    world.settle()
+    found, _ = world.agents.arrivals(SegmentId(*row(world).id, row(world).active))
+    assert dict(found) == {world.area.router(4): 1, world.area.router(5): 1}
+
+
+def test_a_restart_in_the_midst_leaves_no_orphans() -> None:
+    world = diamond()
+    world.command(request(world, 4, 5))
+    answer(world, 5)
+    world.start()
+    world.settle()
+    assert all(held == Held() for held in world.agents.held.values())
+
+
+def test_numbers_begin_anew_and_spare_those_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.control.p2mp.policy.LAST_SID", 3)
+    monkeypatch.setattr("testbed.control.p2mp.policy.LAST_INSTANCE", 3)
+    world = diamond()
+    kept = Request(PolicyId(world.area.router(3), 1), frozenset({world.area.router(5)}), ())
+    world.command(kept)
+    for turn in range(8):
+        world.command(request(world, *((4, 5) if turn % 2 else (4,))))
+        world.settle()
+        world.check_rest({kept.id: kept, row(world).id: request(world, *((4, 5) if turn % 2 else (4,)))})
+    assert world.agents.held[world.area.router(3)].policies[kept.id].active == 1
