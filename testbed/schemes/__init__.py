@@ -9,9 +9,10 @@ from testbed.schemes.base import Flow, Scheme, SchemeEvent
 from testbed.schemes.bier import Bier
 from testbed.schemes.ingress_replication import IngressReplication
 from testbed.schemes.pim import PimSm, PimSsm
+from testbed.schemes.sr_p2mp import SrP2mp
 from testbed.spec.scenario import SchemeChoice
 
-_ALL: tuple[type[Scheme], ...] = (PimSsm, PimSm, Bier, IngressReplication)
+_ALL: tuple[type[Scheme], ...] = (PimSsm, PimSm, Bier, IngressReplication, SrP2mp)
 SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType({scheme.name: scheme for scheme in _ALL})
 
 
