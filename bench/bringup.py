@@ -15,9 +15,8 @@ import time
 from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
 from testbed.plan.timers import profile
-from testbed.schemes import make_scheme
+from testbed.schemes import make_scheme, router_configs
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import SchemeChoice
 from testbed.spec.topology import Topology
@@ -40,17 +39,7 @@ def measure(topology: Topology) -> dict[str, float]:
     scheme = make_scheme(SchemeChoice(name="pim-ssm"))
     version, timers = frr_version(), profile("fast")
     start = time.monotonic()
-    configs = {
-        n.name: render(
-            plan,
-            n.name,
-            scheme_features=scheme.features,
-            timers=timers,
-            frr_version=version,
-            ospf_api=scheme.ospf_api,
-        )
-        for n in plan.routers
-    }
+    configs = router_configs(plan, scheme, timers, version)
     lab = Lab(plan, configs)
     try:
         lab.start()

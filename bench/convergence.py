@@ -5,8 +5,8 @@
 In one lab a scheme, every link between core routers is cut in turn, and restored once the IGP stands again. All the
 while a probe a millisecond goes from the repository to some sites, once to the scheme's group and once by unicast to
 each; the kernel stamps their arrival. Of every cut that interrupts unicast to a site: how long either was away, and the
-difference. Where routers have an agent of ours, also how long after the kernel's notification of a route that heard of
-it (`heard`) and the forwarder had confirmed what follows (`rows`). Needs root.
+difference. With BIER also how long after the kernel's notification of a route the router's agent heard of it (`heard`)
+and the forwarder had confirmed what follows (`bift`). Needs root.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from typing import Any
 from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
 from testbed.plan.timers import profile
 from testbed.plan.types import Role
 from testbed.run.program_client import Program
-from testbed.schemes import Flow, Scheme, make_scheme
+from testbed.schemes import Flow, Scheme, make_scheme, router_configs
 from testbed.schemes.base import SchemeEvent
+from testbed.schemes.bier import bfr_ids
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import SchemeChoice
 
@@ -44,7 +44,6 @@ SETTLE = 1.5  # seconds of probes before and after a cut: longer than any repair
 UNICAST, MULTICAST = 6001, 6002
 MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, SO_TIMESTAMPNS = 42, 46, 35
 GAP = 0.004  # seconds without a probe that are an outage
-CONFIRMED = ("bift", "rows")  # events of agents: the forwarder has confirmed a change
 LONGEST = 0.3  # seconds: what an agent has not looked at for so long, changed nothing
 
 
@@ -125,11 +124,13 @@ def _receiver(lab: Lab, host: str, kind: str, flow: Flow, source: str) -> socket
 
 
 class Notifications:
-    """When the kernel told of another next hop of a host route, by router: what the run's own monitor stamps."""
+    """When the kernel told of another next hop towards a BFER, by router: what the run's own monitor stamps."""
 
     def __init__(self, lab: Lab) -> None:
         self.times: dict[str, list[float]] = {node.name: [] for node in lab.routers}
         self._hops: dict[tuple[str, str], Any] = {}
+        loopbacks = (lab.plan.nodes[name].loopback for name in bfr_ids(lab.plan))
+        self._bfers = {f"{loopback.ip}/32" for loopback in loopbacks if loopback}
         self._folder = tempfile.TemporaryDirectory()
         nodes = [{"name": node.name, "pid": node.pid} for node in lab.routers]
         self._program = Program(
@@ -142,7 +143,7 @@ class Notifications:
         self._program.wait_ready()
 
     def _take(self, t: float, kind: str, node: str, detail: dict[str, Any]) -> None:
-        if kind != "route" or not detail["dst"].endswith("/32"):
+        if kind != "route" or detail["dst"] not in self._bfers:
             return
         hops = (detail["via"], detail["ifname"]) if detail["op"] == "add" else None
         if self._hops.get((node, detail["dst"]), ()) != hops:
@@ -154,11 +155,11 @@ class Notifications:
         self._folder.cleanup()
 
     def delays(self, events: list[SchemeEvent]) -> dict[str, list[float]]:
-        """Milliseconds from the first notification that a change of rows includes to its agent, and to its end."""
-        found: dict[str, list[float]] = {"heard": [], "rows": []}
+        """Milliseconds from the first notification that a change of a BIFT includes to its agent, and to its end."""
+        found: dict[str, list[float]] = {"heard": [], "bift": []}
         before: dict[str, float] = {}
         for event in sorted(events, key=lambda event: event.t):
-            if event.kind not in CONFIRMED:
+            if event.kind != "bift":
                 continue
             since = event.detail["since"] or event.t
             if event.detail["cause"] == "route":
@@ -166,7 +167,7 @@ class Notifications:
                 told = [t for t in self.times[event.router] if after < t <= since + 0.0002]
                 if told:
                     found["heard"].append(max(0.0, since - told[0]) * 1e3)
-                    found["rows"].append((event.t - told[0]) * 1e3)
+                    found["bift"].append((event.t - told[0]) * 1e3)
             before[event.router] = since
         return found
 
@@ -175,17 +176,7 @@ class Notifications:
 def network(topology: str, scheme: Scheme) -> Iterator[Lab]:
     """The lab, converged."""
     plan, timers, version = make_plan(load_topology(topology)), profile("fast"), frr_version()
-    configs = {
-        router.name: render(
-            plan,
-            router.name,
-            scheme_features=scheme.features,
-            timers=timers,
-            frr_version=version,
-            ospf_api=scheme.ospf_api,
-        )
-        for router in plan.routers
-    }
+    configs = router_configs(plan, scheme, timers, version)
     with Lab(plan, configs) as lab:
         lab.start()
         lab.wait_for_igp()
@@ -226,7 +217,8 @@ def measure(topology: str, name: str, cuts: int) -> list[dict[str, Any]]:
         finally:
             probes.close()
             notifications.close()
-        rows.append({"delays": notifications.delays(list(scheme.events(lab)))})
+        if name.startswith("bier"):
+            rows.append({"delays": notifications.delays(list(scheme.events(lab)))})
     return rows
 
 

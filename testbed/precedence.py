@@ -9,7 +9,8 @@ from pathlib import Path
 
 def take_precedence(pid: int, nice: int) -> None:
     """Set a process's nice value, and that of its session's group where the kernel groups tasks by session (autogroup):
-    there a nice value counts only against the tasks of one's own session. A refusal only costs precision.
+    there a nice value counts only against the tasks of one's own session, so give it one. A refusal only costs
+    precision.
 
     `pid` 0: the calling thread.
     """

@@ -81,7 +81,14 @@ class LinkResult:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One scenario, one scheme, one repetition."""
+    """One scenario, one scheme, one repetition.
+
+    `state`: entries by router. `control`: messages (and `bytes`, where anybody counts them) by protocol while the model
+    was sent, all routers together; `control_setup`: the same from when the IGP stood until every site had received a
+    probe, in which the scheme came up and set its flows up. `stages`: the convergence after each fault and restoration,
+    a row a site. Its keys, which end in `_ms`, are explained in run/stages.py; a scheme adds its own, and a reader
+    takes those it does not know as they come.
+    """
 
     scheme: str
     repetition: int
@@ -93,6 +100,7 @@ class Run:
     links: tuple[LinkResult, ...] = ()
     state: dict[str, dict[str, int]] = field(default_factory=dict)
     control: dict[str, dict[str, int]] = field(default_factory=dict)
+    control_setup: dict[str, dict[str, int]] = field(default_factory=dict)
     stages: tuple[dict[str, Any], ...] = ()
     fidelity: dict[str, Any] = field(default_factory=dict)
     bringup: dict[str, float] = field(default_factory=dict)
@@ -102,9 +110,11 @@ class Run:
 class Event:
     """Something that happened, stamped on CLOCK_MONOTONIC.
 
-    `kind`: phase, sync-start, fault, fault-restored, link-down, link-up, route, mroute, neighbour, overrun,
-    first-probe, silent and heard-again (as seen live), outage-start and outage-end (from the records, afterwards),
-    first-byte, delivered, log. `run` is `<scheme>-<repetition>`; `node` is "" where none applies.
+    `kind`: phase, sync-start, fault, fault-restored; link-down, link-up, route, mroute, overrun (the kernels', see
+    run/monitor.py); bfd, neighbour, lsa, frr-clock, unwatched (FRR's logs', see run/frr_log.py); first-probe, silent
+    and heard-again (as seen live), outage-start and outage-end (from the records, afterwards), first-byte, delivered;
+    and those of a scheme's own control plane, such as bift (docs/bier.md). `run` is `<scheme>-<repetition>`; `node` is
+    "" where none applies. The file is in the order in which events became known; the reader sorts them by their times.
     """
 
     t: float

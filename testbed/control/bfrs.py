@@ -10,7 +10,7 @@ from testbed.control.bier_config import OPAQUE_TYPE
 from testbed.control.lsdb import Change
 from testbed.packet.error import PacketError
 from testbed.packet.ospf_bier import BierSubTlv, ExtendedPrefix, MplsEncapsulation, decode_prefixes, encode_prefixes
-from testbed.packet.ospf_bier_accept import Ignored, SubDomain, Verdict, judge, together
+from testbed.packet.ospf_bier_accept import Ignored, Reason, SubDomain, Verdict, judge, together
 from testbed.packet.ospf_lsa import LinkType, Lsa, LsaKey, LsaType, RouterLink, RouterLsa
 
 _ONE_ADDRESS = IPv4Address("255.255.255.255")  # as a mask
@@ -101,14 +101,28 @@ class Bfrs:
                     self._accepted.append(Bfr(one.router, one.prefix.network_address, one.bier.bfr_id, first))
         return self._accepted
 
+    def holders(self, bfr_id: int) -> set[IPv4Address]:
+        """The routers that advertise a BFR-id in the sub-domain: several, if it is nobody's (RFC 8279 section 5)."""
+        found = {bfr.router for bfr in self.accepted() if bfr.bfr_id == bfr_id}
+        twice = [each for each in self.ignored if each.reason is Reason.DUPLICATE_BFR_ID]
+        return found | {
+            each.router
+            for each in twice
+            if isinstance(each.what, BierSubTlv) and (each.what.sub_domain, each.what.bfr_id) == (self._sd, bfr_id)
+        }
+
     def neighbours(self, bfrs: Iterable[Bfr]) -> Mapping[IPv4Address, int]:
-        """Interface address -> what its router calls the BIFT of SI 0, for every BFR's interface."""
-        return {via: bfr.first_bift_id for bfr in bfrs for via in self._interfaces.get(bfr.router, ())}
+        """Interface address or BFR-prefix -> what its router calls the BIFT of SI 0, for every BFR."""
+        return {
+            address: bfr.first_bift_id
+            for bfr in bfrs
+            for address in (bfr.prefix, *self._interfaces.get(bfr.router, ()))
+        }
 
     def router_of(self, address: IPv4Address) -> IPv4Address | None:
         """The router whose stub network an address is in: a source's first hop."""
         wanted = int(address)
-        for router, stubs in self._stubs.items():
+        for router, stubs in tuple(self._stubs.items()):  # asked by another thread than that which learns
             if any((wanted ^ int(stub.id)) & int(stub.data) == 0 for stub in stubs):
                 return router
         return None

@@ -22,12 +22,14 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from testbed.control import tally
 from testbed.control.bfrs import Bfrs, advertisement
 from testbed.control.bier_config import COMMANDS, OPAQUE_TYPE, OVERLAY_IN, OVERLAY_OUT, BierConfig
 from testbed.control.bier_flows import BierFlows
@@ -37,10 +39,12 @@ from testbed.control.joins import Joins
 from testbed.control.membership import Membership
 from testbed.control.ospf_api import Lost, LsaEvent, OspfApi, OspfApiError
 from testbed.control.routes import Routes
+from testbed.control.tunnels import Tunnels
 from testbed.errors import ForwarderError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.tables import Tables
 from testbed.packet import Encapsulation
+from testbed.packet.ospf_bier_accept import Ignored
 from testbed.packet.ospf_lsa import LsaType
 
 FAREWELL = 8.0  # seconds that a farewell may take
@@ -71,6 +75,7 @@ class Agent:
         self.bifts = Bifts(domain, self.nexthops)
         self.bfrs = Bfrs(config.sd, config.bsl, config.hold, None if mpls else config.first_bift_id)
         self.routes = Routes()
+        self.tunnels = Tunnels(config.prefix)
         self.membership = Membership(list(config.lans))
         self.flows = BierFlows(config)
         self.joins = Joins(config.bfr_id, self.bfrs.router_of)
@@ -85,6 +90,9 @@ class Agent:
         self._events = open(config.events, "a", buffering=1)  # noqa: SIM115  (as long as the agent)
         self._known: dict[IPv4Address, int] = {}
         self._near: dict[IPv4Address, int] = {}
+        self._ignored: tuple[Ignored, ...] = ()
+        self._claims: bool | None = None  # whether the BFR-id is advertised as ours; None: nothing is advertised yet
+        self.tally: Counter[str] = Counter()  # control messages, and their bytes
         self._since: float | None = None  # when the oldest change came that the forwarder does not know yet
         self._cause = ""  # what that was
         self._routes_at = 0.0  # when they last changed
@@ -99,14 +107,18 @@ class Agent:
         self._selector.register(self.membership, selectors.EVENT_READ, self._members_changed)
         CommandServer(self._selector, (self.config.loopback, COMMANDS), lambda command, _: self._command(command))
         self.api.register(OPAQUE_TYPE)
-        self.api.originate(OPAQUE_TYPE, self.config.sd, self._advertisement(self.config.bfr_id))
         self._adopt()
         for prefix, hops in self.routes.current().items():
-            self.bifts.set_route(prefix, hops)
+            self.tunnels.set_route(prefix, hops)
+        frozen = False
         while not self.stopping:
             self._connect()
             self._program()
             self._watch_forwarder()
+            if self.programmed and not frozen:
+                gc.collect()
+                gc.freeze()  # what is here now stays: no collection has to look at it again when time matters
+                frozen = True
             ready: list[Callable[[], None]] = [key.data for key, _ in self._selector.select(self._timeout())]
             if self._routes_changed in ready:
                 ready.remove(self._routes_changed)
@@ -124,19 +136,25 @@ class Agent:
 
     def _connect(self) -> None:
         """Be connected to ospfd, if it is there; watch what is to be watched."""
-        if not self.api.connected:
-            try:
+        try:
+            if not self.api.connected:
+                self._watch(())  # before there are new ones with the old numbers
                 self.api.connect()
                 self.learned = True
                 self._report("ospf-connected", {})
                 self._read_lsas()
-            except OspfApiError:
-                pass
-        watched = self.api.filenos() if self._lsas_at is None else ()  # what waits would wake us all the while
-        if watched != self._watched:
+            if self.api.connected and not self._claims:
+                self._advertise()
+        except OspfApiError:
+            pass
+        self._watch(self.api.filenos() if self._lsas_at is None else ())  # what waits would wake us all the while
+
+    def _watch(self, fds: tuple[int, ...]) -> None:
+        """Hear of LSAs by these, and by no others."""
+        if fds != self._watched:
             for fd in self._watched:
                 self._selector.unregister(fd)
-            self._watched = watched
+            self._watched = fds
             for fd in self._watched:
                 self._selector.register(fd, selectors.EVENT_READ, self._lsas_changed)
 
@@ -147,6 +165,8 @@ class Agent:
         matters, self._lsas_at, since = False, None, self._lsas_at
         for event in self.api.process():
             if isinstance(event, LsaEvent):
+                self.tally.update(tally.of_lsa(event, self.api.router_id))
+                self.tunnels.update(event.change, event.lsa)
                 if self.bfrs.update(event.t, event.change, event.lsa):
                     matters = True
                     self._note(since or event.t, "lsa")
@@ -167,10 +187,12 @@ class Agent:
             self.bifts.set_neighbour(via, None)
         for via, first in near.items():
             self.bifts.set_neighbour(via, first)
-        if known != self._known:
+        if known != self._known or self.bfrs.ignored != self._ignored:
             ignored = [str(each) for each in self.bfrs.ignored]
             self._report("bfrs", {"bfers": sum(1 for bfr_id in known.values() if bfr_id), "ignored": ignored})
+        self._ignored = self.bfrs.ignored
         self._known, self._near = known, near
+        self.tunnels.set_bfrs(bfrs, near, time.monotonic())
 
     def _routes_changed(self) -> None:
         t = time.monotonic()
@@ -178,7 +200,7 @@ class Agent:
         if not changed:
             return
         for prefix, hops in changed.items():
-            self.bifts.set_route(prefix, hops)
+            self.tunnels.set_route(prefix, hops)
         self._routes_at = t
         self._note(t, "route")
         if self._lsas_at is not None and any(hop.via not in self._near for hops in changed.values() for hop in hops):
@@ -213,6 +235,7 @@ class Agent:
     def _command(self, command: Answer) -> Answer:
         """See docs/bier.md: flow, join, leave, state."""
         what = command["op"]
+        self.tally.update(tally.of_command(command))
         if what == "flow":
             source = IPv4Address(command["source"]) if command.get("source") else None
             bfers = frozenset(int(bfr_id) for bfr_id in command["bfers"])
@@ -228,6 +251,7 @@ class Agent:
                 "entries": self.bifts.entries,
                 "flows": self.flows.count,
                 "members": len(self.membership.members),
+                "control": dict(self.tally),
             }
         else:
             raise ValueError(f"unknown op {what!r}: flow, join, leave, state")
@@ -249,8 +273,6 @@ class Agent:
                 self.forwarder.replace(Tables.parse("\n".join(self._static() + self._changes())))
                 self.programmed = True
                 self._report_bift(-1)
-                gc.collect()
-                gc.freeze()  # what is here now stays: no collection has to look at it again, when time matters
             elif lines := self._changes():
                 self.forwarder.update(lines)
                 self._report_bift(len(lines))
@@ -278,11 +300,14 @@ class Agent:
         self.forwarder.close()
 
     def _changes(self) -> list[str]:
+        for prefix, hops in self.tunnels.changes(time.monotonic()):
+            self.bifts.set_route(prefix, hops)
         bifts = self.bifts.changes()
         return [*self.nexthops.changes(), *bifts, *self.flows.changes(self.bifts.sets)]
 
     def _static(self) -> list[str]:
-        lines = [f"port {name} transport" for name in self.config.transport]
+        lines = [f"node tunnel {self.config.loopback}"]
+        lines += [f"port {name} transport" for name in self.config.transport]
         return lines + [f"port {name} context {OVERLAY_IN}" for name in self.config.lans]
 
     def _adopt(self) -> None:
@@ -292,6 +317,18 @@ class Agent:
         except ForwarderError:
             return
         self.membership.adopt(members, time.monotonic())
+
+    def _advertise(self) -> None:
+        """Say what this router is. A BFR-id that another router has already is not claimed as long as it has it: RFC
+        8279 section 5 spares those who were first. Once claimed, it is never given back for that reason."""
+        others = self.bfrs.holders(self.config.bfr_id) - {self.config.prefix} if self.config.bfr_id else set()
+        if self._claims is None or not others:
+            self._claims = not others
+            self.api.originate(OPAQUE_TYPE, self.config.sd, self._advertisement(0 if others else self.config.bfr_id))
+            if others:
+                detail = {"bfr_id": self.config.bfr_id, "by": sorted(map(str, others))}
+                self._report("bfr-id-taken", detail)
+            self._read_lsas()  # what came while ospfd was asked
 
     def _advertisement(self, bfr_id: int) -> bytes:
         label = self.config.first_bift_id if self.config.encapsulation == "mpls" else None
@@ -318,7 +355,7 @@ class Agent:
     def _timeout(self) -> float | None:
         """How long to wait for something to happen: for ever, but for what is to be tried again."""
         waits = [RETRY] if not self.api.connected or not self.programmed else []
-        expiries = (self._lsas_due(), self.bfrs.next_expiry(), self.membership.confirm_by)
+        expiries = (self._lsas_due(), self.bfrs.next_expiry(), self.membership.confirm_by, self.tunnels.due)
         waits += [max(0.0, expiry - time.monotonic()) for expiry in expiries if expiry is not None]
         return min(waits, default=None)
 

@@ -13,15 +13,28 @@ from ipaddress import IPv4Address
 from testbed.packet import Encapsulation
 
 LOCAL = 0  # the index of the path for the router's own bit; next hops count from 1
+NO_TUNNEL = IPv4Address(0)
 DROP = 65535  # that of the path for BFERs that are known and cannot be reached: a null next hop
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hop:
-    """A BFR-NBR as a route names it: the interface, and the neighbour's address on it."""
+    """A BFR-NBR as a route names it: the interface, and the neighbour's address on it; behind a router that is no BFR,
+    the BFR-prefix of the BFR to which a tunnel leads through there."""
 
     port: str
     via: IPv4Address
+    tunnel: IPv4Address = NO_TUNNEL
+
+    @property
+    def bfr(self) -> IPv4Address:
+        """The address that says which BFR it is."""
+        return self.via if self.tunnel == NO_TUNNEL else self.tunnel
+
+    def line(self, number: int) -> str:
+        """The next hop in the forwarder's control language."""
+        tunnel = "" if self.tunnel == NO_TUNNEL else f" tunnel {self.tunnel}"
+        return f"nexthop {number} port {self.port} via {self.via}{tunnel}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +120,15 @@ class Bifts:
             self._place(prefix, bfr_id)
 
     def set_neighbour(self, via: IPv4Address, first_bift_id: int | None) -> None:
-        """What the neighbour with this address calls its BIFT of SI 0: its label base with MPLS, else what the whole
-        domain calls it. None: the neighbour is no BFR, and gets no packets (RFC 8279 section 6.9's tunnels around such
-        routers are not built)."""
+        """What the BFR with this address or BFR-prefix calls its BIFT of SI 0: its label base with MPLS, else what the
+        whole domain calls it. None: it is no BFR, and gets no packets."""
         if self._neighbours.get(via) == first_bift_id:
             return
         if first_bift_id is None:
             del self._neighbours[via]
         else:
             self._neighbours[via] = first_bift_id
-        indices = {index for index, hop in self._nexthops.known() if hop.via == via}
+        indices = {index for index, hop in self._nexthops.known() if hop.bfr == via}
         for key in self._masks:
             if key[2] in indices:
                 self._dirty.add(key)
@@ -136,7 +148,7 @@ class Bifts:
     @property
     def entries(self) -> int:
         """Rows of the BIFTs: one a reachable BFER, one way counted."""
-        return sum(mask.bit_count() for (_, way, index), mask in self._masks.items() if way == 0 and index != DROP)
+        return sum(mask.bit_count() for (_, way, index), mask in self._masks.items() if way == 0 and self._leads(index))
 
     def changes(self) -> list[str]:
         """The lines to be sent, and to be sent only once."""
@@ -172,6 +184,12 @@ class Bifts:
             # One neighbour a way, so that equal entropy means equal paths (RFC 8279 section 6.7.2).
             self._flip(bfer, way, self._nexthops.number(hops[way % len(hops)]) if hops else DROP)
 
+    def _leads(self, index: int) -> bool:
+        """Whether a path leads anywhere."""
+        if index in (LOCAL, DROP):
+            return index == LOCAL
+        return self._nexthops.hop(index).bfr in self._neighbours
+
     def _flip(self, bfer: Bfer, way: int, index: int) -> None:
         key = (bfer.si, way, index)
         self._masks[key] = self._masks.get(key, 0) ^ 1 << bfer.bit
@@ -197,7 +215,7 @@ class Bifts:
             return f"del {head}"
         if index == LOCAL:
             return f"{head} fbm {mask:x} local"
-        first = self._neighbours.get(self._nexthops.hop(index).via) if index != DROP else None
+        first = self._neighbours.get(self._nexthops.hop(index).bfr) if index != DROP else None
         if first is None:
             return f"{head} fbm {mask:x} drop"
         return f"{head} fbm {mask:x} nexthop {index}" + (f" as {first + si}" if first + si != self._id(si) else "")
@@ -227,7 +245,7 @@ class NextHops:
 
     def changes(self) -> list[str]:
         """Lines for the next hops that were numbered since the last call."""
-        new = [f"nexthop {n} port {hop.port} via {hop.via}" for n, hop in self._hops.items() if n > self._told]
+        new = [hop.line(n) for n, hop in self._hops.items() if n > self._told]
         self._told = len(self._hops)
         return new
 

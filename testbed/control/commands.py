@@ -34,6 +34,14 @@ class Traffic:
     sent_bytes: int = 0
 
 
+class Refusal(ValueError):
+    """A command that is refused; `more` goes into the answer, beside the error."""
+
+    def __init__(self, why: str, **more: Any) -> None:
+        super().__init__(why)
+        self.more: Answer = more
+
+
 class CommandServer:
     """Answers each line with what `handle` makes of it; {"error": ...} if that raises ValueError or KeyError.
 
@@ -104,6 +112,8 @@ class CommandServer:
                 raise ValueError("a command is a JSON object")
             seq = {"seq": command["seq"]} if isinstance(command.get("seq"), int) else {}
             return seq | self._handle(command, peer)
+        except Refusal as refusal:
+            return seq | {"error": str(refusal)} | refusal.more
         except KeyError as error:
             return seq | {"error": f"{error} is missing"}
         except ValueError as error:

@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to add or replace, and what to delete. What is not there to be deleted is deleted already."""
+    """What to delete, and what to add or replace, in this order. What is not there to be deleted is deleted already."""
 
     segments: tuple[Segment, ...] = ()
     delete: tuple[SegmentId, ...] = ()
@@ -88,8 +88,6 @@ class Program:
         segments, policies = [each.id for each in self.segments], [each.id for each in self.policies]
         yield from (f"segment {each} is given twice" for each in _twice(segments))
         yield from (f"policy {each} is given twice" for each in _twice(policies))
-        yield from (f"segment {each} is given and deleted" for each in sorted({*segments} & {*self.delete}))
-        yield from (f"policy {each} is given and deleted" for each in sorted({*policies} & {*self.delete_policies}))
 
 
 def _faults(segment: Segment, place: Place) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import selectors
 import socket
 from collections.abc import Callable
@@ -65,9 +64,6 @@ class Programmer:
             raise
         finally:
             self._watch()
-        if not before:
-            gc.collect()
-            gc.freeze()  # what is here now stays: no collection has to look at it again, when time matters
         return len(lines)
 
     def _missing(self) -> list[str]:

@@ -10,26 +10,26 @@ It runs in the router's namespaces, and ends with SIGTERM.
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from testbed.control import tally
 from testbed.control.bift import Hop, NextHops
-from testbed.control.commands import Answer, Peer
+from testbed.control.commands import Answer, Peer, Refusal
 from testbed.control.fields import Fields
 from testbed.control.ledger import Ledger
 from testbed.control.node_sids import NodeSids
 from testbed.control.ospf_api import LsaEvent
 from testbed.control.program import Place, Program, Refused
+from testbed.control.replication import Held
 from testbed.control.replication_config import (
     COMMANDS,
     KERNEL_NEXTHOP,
-    KERNEL_PEER,
-    KERNEL_PORT,
     LINK_TYPE,
     OVERLAY_IN,
     PREFIX_TYPE,
@@ -49,17 +49,18 @@ class ReplicationAgent(RouterAgent):
         commands = (config.loopback, COMMANDS)
         super().__init__(forwarder=config.forwarder, events=config.events, lans=config.lans, commands=commands)
         self.config = config
-        self.memory = self._recalled()
         self._neighbours = {IPv4Address(link.address): IPv4Address(link.neighbour) for link in config.links}
+        self.memory = self._recalled()
         self._nexthops, self._ledger = NextHops(), Ledger()
         numbers = {
             IPv4Address(link.address): self._nexthops.number(Hop(link.name, IPv4Address(link.peer)))
             for link in config.links
         }
         self._put_ports()
-        self._sids = None if config.srv6 else NodeSids(config, self._nexthops, self._ledger)
+        self._sids = NodeSids(config, self._nexthops, self._ledger) if config.srv6 is None else None
         self._rows = ReplicationRows(config, numbers, self._ledger)
         self._nodes = SrNodes(config.hold)
+        self._tally: Counter[str] = Counter()  # LSAs, and their octets
         self._present: Mapping[IPv4Address, SrNode] = {}  # those that are advertised now
         self._rows.set_nodes(self.memory.nodes)
         self._rows.set_held(self.memory.held)
@@ -86,10 +87,10 @@ class ReplicationAgent(RouterAgent):
             self._ledger.put(f"port {link.name}", "transport")
         for lan in self.config.lans:
             self._ledger.put(f"port {lan}", f"context {OVERLAY_IN}")
-        if self.config.srv6:
-            self._ledger.put(f"port {KERNEL_PORT}", "")
-            self._ledger.put(f"nexthop {KERNEL_NEXTHOP}", f"port {KERNEL_PORT} mac {hardware_address(KERNEL_PEER)}")
-            self._ledger.put("node", f"source {self.config.locator[1]} fib {KERNEL_NEXTHOP}")
+        if (srv6 := self.config.srv6) is not None:
+            self._ledger.put(f"port {srv6.port}", "")
+            self._ledger.put(f"nexthop {KERNEL_NEXTHOP}", f"port {srv6.port} mac {srv6.mac}")
+            self._ledger.put("node", f"source {srv6.source} fib {KERNEL_NEXTHOP}")
 
     # -- what is heard -----------------------------------------------------------------------------------------------
 
@@ -100,6 +101,7 @@ class ReplicationAgent(RouterAgent):
         return False
 
     def lsa_changed(self, event: LsaEvent) -> bool:
+        self._tally.update(tally.of_lsa(event, self.api.router_id, (PREFIX_TYPE, LINK_TYPE)))
         return self._nodes.update(event.t, event.change, event.lsa)
 
     def lsas_changed(self) -> None:
@@ -127,7 +129,7 @@ class ReplicationAgent(RouterAgent):
             self.lsas_changed()
 
     def _has_sid(self, node: SrNode) -> bool:
-        return (node.locator if self.config.srv6 else node.index) is not None
+        return (node.index if self.config.srv6 is None else node.locator) is not None
 
     # -- what is commanded -------------------------------------------------------------------------------------------
 
@@ -144,9 +146,9 @@ class ReplicationAgent(RouterAgent):
 
     def _program(self, command: Answer, peer: Peer) -> Answer:
         if (peer.term or 0) < self.memory.term:
-            raise ValueError(f"{self.memory.controller} is in charge, with term {self.memory.term}: say hello first")
+            raise self._superseded()
         program, before = Program.read(command), self.memory.held
-        after = program.carried_out(before, self._place())
+        after = program.carried_out(before, self._place(self.memory))
         self.program()  # what changed before is a transaction of its own
         if not self.programmed:
             missing = "forwarder" if self.learned else "word from its ospfd"
@@ -163,8 +165,8 @@ class ReplicationAgent(RouterAgent):
         self.report("programmed", {"received": peer.read_at, "confirmed": t, "lines": lines, "segments": ids})
         return {"ok": True, "t": t, "received": peer.read_at}
 
-    def _place(self) -> Place:
-        return Place(self.config.router, self._neighbours, self.memory.nodes.keys(), paths=not self.config.srv6)
+    def _place(self, memory: Memory) -> Place:
+        return Place(self.config.router, self._neighbours, memory.nodes.keys(), paths=self.config.srv6 is None)
 
     def _state(self) -> Answer:
         memory, traffic = self.memory, self.server.traffic
@@ -177,6 +179,8 @@ class ReplicationAgent(RouterAgent):
             "routers": len(self._present),
             **asdict(traffic),
         }
+        said = Counter({"commands": traffic.received, "answers": traffic.sent})
+        said["bytes"] = traffic.received_bytes + traffic.sent_bytes
         return {
             "ok": True,
             "node": self.config.number,
@@ -185,6 +189,7 @@ class ReplicationAgent(RouterAgent):
             "controller": memory.controller,
             "term": memory.term,
             "counts": counts,
+            "control": said + self._tally,
             **memory.held.json(),
         }
 
@@ -197,12 +202,16 @@ class ReplicationAgent(RouterAgent):
             raise Refused(problems)
         now = self.memory
         if term < now.term or (term == now.term and controller != now.controller):
-            raise ValueError(f"{now.controller} is in charge, with term {now.term}")
+            raise self._superseded()
         if (controller, term) != (now.controller, now.term):
             self._remember(replace(now, controller=controller, term=term))
             self.report("hello", {"controller": controller, "term": term})
         peer.term = term
-        return {"ok": True, "t": time.monotonic(), "received": peer.read_at}
+        return {"ok": True, "term": term, "t": time.monotonic(), "received": peer.read_at}
+
+    def _superseded(self) -> Refusal:
+        """What a controller hears that another one has followed; it knows by the term."""
+        return Refusal(f"{self.memory.controller} is in charge, with term {self.memory.term}", term=self.memory.term)
 
     # -- what outlives it --------------------------------------------------------------------------------------------
 
@@ -215,7 +224,11 @@ class ReplicationAgent(RouterAgent):
 
     def _recalled(self) -> Memory:
         try:
-            return Memory.read(Path(self.config.state))
+            memory = Memory.read(Path(self.config.state))
+            held = memory.held
+            kept = Program(segments=tuple(held.segments.values()), policies=tuple(held.policies.values()))
+            kept.carried_out(Held(), self._place(memory))  # the links may be others than they were
+            return memory
         except FileNotFoundError:
             return Memory()
         except (OSError, ValueError) as error:
@@ -230,14 +243,6 @@ class ReplicationAgent(RouterAgent):
             return
         self.membership.adopt(members, time.monotonic())
         self.members_changed()
-
-
-def hardware_address(interface: str) -> str:
-    """Of an interface of this network namespace. Raises OSError."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
-        sock.bind((interface, 0))
-        octets: bytes = sock.getsockname()[4]
-    return octets.hex(":")
 
 
 def main() -> None:

@@ -17,18 +17,12 @@ REPLICATION_SIDS = 400_000  # with SR-MPLS, Replication-SID F is label 400000 + 
 LARGEST_SID = 65535
 PLANES = ("sr-mpls", "srv6")
 OVERLAY_IN, OVERLAY_OUT = 1, 2  # contexts of flows: at a root, at a leaf
-KERNEL_PORT, KERNEL_PEER = "srk0", "srk1"  # with SRv6: a veth pair, both ends here, that leads to the kernel's routing
-KERNEL_NEXTHOP = 65535  # the number of the next hop behind it
+KERNEL_NEXTHOP = 65535  # with SRv6: the number of the next hop that is the kernel's own routing
 
 
 def adjacency_label(place: int) -> int:
     """The adjacency SID of a router's link, by its place among those, from 0."""
     return ADJACENCIES + 1 + place
-
-
-def locator(number: int) -> IPv6Network:
-    """The SRv6 locator of router `number`."""
-    return IPv6Network(((0xFC00 << 112) | number << 80, 48))
 
 
 def replication_sid(locator: IPv6Network, function: int) -> IPv6Address:
@@ -47,11 +41,23 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Srv6:
+    """The data plane SRv6 at a router: its locator, the source of what it encapsulates, and the forwarder's way to the
+    kernel's routing: a port, and the MAC address behind it."""
+
+    locator: str
+    source: str
+    port: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicationConfig:
     """One router's part in SR-P2MP.
 
     `loopback`: its router-id, and the prefix of its Node-SID, whose index is `number`. `lans`: interfaces to hosts.
-    `mtu`: octets of an IP packet on the narrowest link of the domain, 0: not known. `hold`: seconds for which a router
+    `srv6`: None where the data plane is SR-MPLS. `mtu`: octets of an IP packet on the narrowest link of the domain, 0:
+    not known. `hold`: seconds for which a router
     counts whose advertisement went because its agent died. `state`: the file to remember segments in, `events`: the one
     to report to.
     """
@@ -63,7 +69,7 @@ class ReplicationConfig:
     forwarder: str
     events: str
     state: str
-    dataplane: str = "sr-mpls"
+    srv6: Srv6 | None = None
     mtu: int = 0
     hold: float = 60.0
 
@@ -72,12 +78,8 @@ class ReplicationConfig:
         return IPv4Address(self.loopback)
 
     @property
-    def srv6(self) -> bool:
-        return self.dataplane == "srv6"
-
-    @property
-    def locator(self) -> IPv6Network:
-        return locator(self.number)
+    def locator(self) -> IPv6Network | None:
+        return IPv6Network(self.srv6.locator) if self.srv6 else None
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1))
@@ -86,4 +88,5 @@ class ReplicationConfig:
     def read(cls, path: Path) -> ReplicationConfig:
         values: dict[str, Any] = json.loads(path.read_text())
         links = tuple(Link(**link) for link in values.pop("links"))
-        return cls(**values | {"links": links, "lans": tuple(values["lans"])})
+        srv6 = Srv6(**values["srv6"]) if values["srv6"] else None
+        return cls(**values | {"links": links, "lans": tuple(values["lans"]), "srv6": srv6})

@@ -102,12 +102,12 @@ class ReplicationRows:
         return rows
 
     def _sid(self, function: int) -> str:
-        if self._config.srv6:
+        if self._config.locator is not None:
             return f"sid {replication_sid(self._config.locator, function)}"
         return f"label {REPLICATION_SIDS + function}"
 
     def _branch(self, branch: Branch) -> str:
-        if self._config.srv6:
+        if self._config.srv6 is not None:
             locator = self._nodes[branch.node].locator
             assert locator is not None  # so it was checked
             nexthop = KERNEL_NEXTHOP if branch.link is None else self._links[branch.link]
@@ -120,7 +120,7 @@ class ReplicationRows:
 
     def _overhead(self, segment: Segment) -> int:
         """Octets in front of an IP packet: elsewhere in the tree there may be a loose branch, too."""
-        if self._config.srv6:
+        if self._config.srv6 is not None:
             return _IPV6_HEADER
         return _LABEL * max(2, *(len(branch.path) + 2 for branch in segment.branches))
 

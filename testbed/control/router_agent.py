@@ -7,6 +7,7 @@ until the routes are quiet, or until what a route leads to can be told by nothin
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import selectors
@@ -22,7 +23,7 @@ from typing import Any
 from testbed.control.bift import Hop
 from testbed.control.commands import Answer, CommandServer, Peer
 from testbed.control.membership import Membership
-from testbed.control.ospf_api import Lost, LsaEvent, OspfApi, OspfApiError
+from testbed.control.ospf_api import Event, Lost, LsaEvent, OspfApi, OspfApiError
 from testbed.control.programmer import Programmer
 from testbed.control.routes import Routes
 
@@ -113,9 +114,14 @@ class RouterAgent(ABC):
         self._selector.register(self.routes, selectors.EVENT_READ, self._read_routes)
         self._selector.register(self.membership, selectors.EVENT_READ, self._read_members)
         self.routes_changed(self.routes.current())
+        frozen = False
         while not self._stopping:
             self._follow_ospfd()
             self.program()
+            if self.programmed and not frozen:
+                gc.collect()
+                gc.freeze()  # what is here now stays: no collection has to look at it again when time matters
+                frozen = True
             ready: list[Callable[[], None]] = [key.data for key, _ in self._selector.select(self._timeout())]
             if self._read_routes in ready:
                 ready.remove(self._read_routes)
@@ -153,6 +159,7 @@ class RouterAgent(ABC):
     def _follow_ospfd(self) -> None:
         """Be connected to ospfd, if it is there; watch what is to be watched."""
         if not self.api.connected:
+            self._watch(())  # before there are new ones with the old numbers
             try:
                 self.api.connect()
                 self.learned = True
@@ -160,11 +167,14 @@ class RouterAgent(ABC):
                 self._read_lsas()
             except OspfApiError:
                 pass
-        watched = self.api.filenos() if self._lsas_at is None else ()  # what waits would wake us all the while
-        if watched != self._watched:
+        self._watch(self.api.filenos() if self._lsas_at is None else ())  # what waits would wake us all the while
+
+    def _watch(self, fds: tuple[int, ...]) -> None:
+        """Hear of LSAs by these, and by no others."""
+        if fds != self._watched:
             for fd in self._watched:
                 self._selector.unregister(fd)
-            self._watched = watched
+            self._watched = fds
             for fd in self._watched:
                 self._selector.register(fd, selectors.EVENT_READ, self._lsas_came)
 
@@ -173,7 +183,7 @@ class RouterAgent(ABC):
 
     def _read_lsas(self) -> None:
         matters, since, self._lsas_at = False, self._lsas_at, None
-        for event in self.api.process():
+        for event in self._heard():
             if isinstance(event, LsaEvent):
                 if self.lsa_changed(event):
                     matters = True
@@ -182,6 +192,13 @@ class RouterAgent(ABC):
                 self.report("ospf-lost", {"why": event.why})
         if matters:
             self.lsas_changed()
+
+    def _heard(self) -> list[Event]:
+        try:
+            return self.api.process()
+        except OspfApiError as error:  # it does not take an LSA of ours; what it says of others is worth hearing
+            self.report("ospf-refused", {"why": str(error)})
+            return self.api.process()
 
     def _read_routes(self) -> None:
         t = time.monotonic()

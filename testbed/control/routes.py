@@ -28,6 +28,7 @@ from testbed.lab.rtnetlink import (
 )
 
 Hops = tuple[Hop, ...]
+Known = dict[tuple[bytes | None, ...], Hops]  # for one burst, since interfaces can be renamed: what attributes mean
 
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 1, 4, 5, 6, 9
 _U32 = struct.Struct("=I")
@@ -68,13 +69,14 @@ class Routes:
     def changed(self) -> dict[IPv4Address, Hops]:
         """Where what is different since the last call leads now, no hops: nowhere. Does not wait."""
         before: dict[IPv4Address, Hops] = {}
-        names: dict[int, str] = {}
+        known: Known = {}
         try:
             while True:
                 for kind, payload in messages(self._socket.recv(_LARGEST)):
-                    if kind in (RTM_NEWROUTE, RTM_DELROUTE) and (found := _read(payload, names)):
+                    if kind in (RTM_NEWROUTE, RTM_DELROUTE) and (found := _read(payload, known)):
                         address, metric, hops = found
-                        before.setdefault(address, self._best(address))
+                        if address not in before:
+                            before[address] = self._best(address)
                         self._put(address, metric, hops if kind == RTM_NEWROUTE else ())
         except BlockingIOError:
             pass
@@ -86,14 +88,14 @@ class Routes:
             self._metrics.clear()
             self._read_all()
             before = dict.fromkeys(self._metrics, ()) | before
-        return {address: self._best(address) for address, hops in before.items() if self._best(address) != hops}
+        return {address: now for address, hops in before.items() if (now := self._best(address)) != hops}
 
     def _read_all(self) -> None:
-        names: dict[int, str] = {}
+        known: Known = {}
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as once:
             body = RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
             for _, payload in dump(once, RTM_GETROUTE, body):
-                if found := _read(payload, names):
+                if found := _read(payload, known):
                     self._put(*found)
 
     def _best(self, address: IPv4Address) -> Hops:
@@ -109,9 +111,8 @@ class Routes:
                 del self._metrics[address]
 
 
-def _read(payload: bytes, names: dict[int, str]) -> tuple[IPv4Address, int, Hops] | None:
-    """Address, metric and hops of a route message, if it is a unicast host route of the main table. `names` of
-    interfaces: those that were asked for already; they hold for one burst, since interfaces can be renamed."""
+def _read(payload: bytes, known: Known) -> tuple[IPv4Address, int, Hops] | None:
+    """Address, metric and hops of a route message, if it is a unicast host route of the main table."""
     if len(payload) < RTMSG.size:
         return None
     _family, length, _, _, table, _, _, kind, _flags = RTMSG.unpack_from(payload)
@@ -121,30 +122,31 @@ def _read(payload: bytes, names: dict[int, str]) -> tuple[IPv4Address, int, Hops
     if len(address := found.get(_RTA_DST, b"")) != 4:
         return None
     (metric,) = _U32.unpack(found[_RTA_PRIORITY]) if _RTA_PRIORITY in found else (0,)
-    return IPv4Address(address), metric, tuple(sorted(_hops(found, names)))
+    where = found.get(_RTA_OIF), found.get(_RTA_GATEWAY), found.get(_RTA_MULTIPATH)
+    if where not in known:  # of the many routes in a burst, most have one of a few next hops
+        known[where] = tuple(sorted(_hops(*where)))
+    return IPv4Address(address), metric, known[where]
 
 
-def _hops(found: Mapping[int, bytes], names: dict[int, str]) -> Iterator[Hop]:
-    if _RTA_GATEWAY in found and _RTA_OIF in found:
-        yield from _hop(_U32.unpack(found[_RTA_OIF])[0], found[_RTA_GATEWAY], names)
-    data = found.get(_RTA_MULTIPATH, b"")
+def _hops(port: bytes | None, gateway: bytes | None, several: bytes | None) -> Iterator[Hop]:
+    if port and gateway:
+        yield from _hop(_U32.unpack(port)[0], gateway)
+    data = several or b""
     while len(data) >= _RTNEXTHOP.size:
         length, _flags, _weight, index = _RTNEXTHOP.unpack_from(data)
         if not _RTNEXTHOP.size <= length <= len(data):
             return
-        gateway = attributes(data[:length], _RTNEXTHOP.size).get(_RTA_GATEWAY)
-        if gateway is not None:
-            yield from _hop(index, gateway, names)
+        via = attributes(data[:length], _RTNEXTHOP.size).get(_RTA_GATEWAY)
+        if via is not None:
+            yield from _hop(index, via)
         data = data[(length + 3) & ~3 :]
 
 
-def _hop(index: int, gateway: bytes, names: dict[int, str]) -> Iterator[Hop]:
-    if index not in names:
-        try:
-            names[index] = socket.if_indextoname(index)
-        except OSError:  # the interface is gone already; the kernel is about to say so of the route, too
-            return
-    yield Hop(names[index], IPv4Address(gateway))
+def _hop(index: int, gateway: bytes) -> Iterator[Hop]:
+    try:
+        yield Hop(socket.if_indextoname(index), IPv4Address(gateway))
+    except OSError:  # the interface is gone already; the kernel is about to say so of the route, too
+        return
 
 
 def _attach_filter(sock: socket.socket) -> None:

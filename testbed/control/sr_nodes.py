@@ -33,7 +33,7 @@ class SrNode:
 def prefix_body(config: ReplicationConfig) -> bytes:
     """Of the LSA that says a router's Node-SID, or its locator: of what its forwarder serves, and no more."""
     host = IPv4Network(config.router)
-    if config.srv6:
+    if config.locator is not None:
         return encode_sr_prefixes([SrPrefix(host, locators=(config.locator,))])
     return encode_sr_prefixes([SrPrefix(host, sids=(PrefixSid(config.number),))])
 

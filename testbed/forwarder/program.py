@@ -39,7 +39,7 @@ class Host(Protocol):
     def popen(
         self, argv: Sequence[str], *, stdout: IO[bytes] | None, stderr: IO[bytes] | None
     ) -> subprocess.Popen[bytes]:
-        """Start a process in the node."""
+        """Start a process in the node, in a session of its own."""
 
 
 @dataclass(frozen=True, slots=True)

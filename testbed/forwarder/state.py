@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from testbed.forwarder.rows import (
@@ -172,7 +172,9 @@ def _state(data: Json) -> State:
     lengths = {key: bift.row.bsl for key, bift in bifts.items()}
     node = data["node"]
     return State(
-        node=Node(source=IPv6Address(node["source"]), ttl=node["ttl"], fib=node.get("fib")),
+        node=Node(
+            source=IPv6Address(node["source"]), ttl=node["ttl"], tunnel=_tunnel_end(node), fib=node.get("fib")
+        ),
         ports={port["name"]: _port(port) for port in data["ports"]},
         nexthops={nexthop["id"]: _nexthop(nexthop) for nexthop in data["nexthops"]},
         bifts=bifts,
@@ -202,7 +204,12 @@ def _port(data: Json) -> PortState:
 
 def _nexthop(data: Json) -> NextHopState:
     to = ip_address(data["via"]) if "via" in data else data["mac"]
-    return NextHopState(NextHop(data["id"], data["port"], to), data["mac"] if data["resolved"] else None)
+    row = NextHop(data["id"], data["port"], to, tunnel=_tunnel_end(data))
+    return NextHopState(row, data["mac"] if data["resolved"] else None)
+
+
+def _tunnel_end(data: Json) -> IPv4Address | None:
+    return IPv4Address(data["tunnel"]) if "tunnel" in data else None
 
 
 def _bift(data: Json) -> BiftState:

@@ -32,7 +32,7 @@ from testbed.plan import frr
 
 Version = tuple[int, ...]
 
-Feature = Literal["namespaces", "sysctl", "veth", "tbf", "htb", "netem", "multicast-routing", "pim-register"]
+Feature = Literal["namespaces", "sysctl", "veth", "tbf", "htb", "netem", "multicast-routing", "pim-register", "ipv6"]
 FEATURES: tuple[str, ...] = get_args(Feature)
 
 NOT_TRIED = "not tried: needs root"
@@ -159,6 +159,7 @@ def _try_features() -> dict[str, str]:
         found["multicast-routing"] = _trial(partial(worker.call, _route_multicast))
         found["pim-register"] = _trial(partial(worker.call, partial(_route_multicast, _MRT_PIM)))
         found |= worker.call(_try_links)
+        found["ipv6"] = _trial(partial(worker.call, _route_ipv6))
     finally:
         worker.close()
     return found
@@ -177,6 +178,14 @@ def _trial(work: Callable[[], object]) -> str:
 def _set_sysctl() -> None:
     # Of the thread's own network namespace; read-only in many containers.
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
+def _route_ipv6() -> None:
+    # Of an interface that exists everywhere. No such folder: a kernel without IPv6, or booted with ipv6.disable=1.
+    Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").write_text("0")
+    with IPRoute() as ip:
+        ip.link("set", index=1, state="up")
+        ip.route("add", dst="fc00::/48", type="blackhole")
 
 
 def _route_multicast(*options: int) -> None:

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from testbed import plan as plans
 from testbed.errors import MachineError, Problem, RequestError
-from testbed.lab import links
+from testbed.lab import links, srv6
 from testbed.lab.convergence import wait_for_igp
 from testbed.lab.daemon import died, dry_run, start_daemons, write_configs
 from testbed.lab.node import Node
@@ -89,7 +89,7 @@ class Lab:
     def wait_for_igp(self) -> None:
         """Return once every adjacency is full and every router's kernel has every route. Raises NotConverged."""
         self.progress("waiting for OSPF")
-        self._timed("igp_s", lambda: wait_for_igp(self.plan, self.nodes))
+        self._timed("igp_s", lambda: wait_for_igp(self.plan, self.nodes, srv6=self._srv6))
 
     def folder(self, name: str) -> Path:
         """A folder of the lab's own, for small files."""
@@ -134,12 +134,12 @@ class Lab:
         for link in self.plan.links.values():
             links.connect(link, self.nodes[link.a.node], self.nodes[link.b.node])
         with ThreadPoolExecutor(_TOGETHER) as pool:
-            jobs = [
-                pool.submit(links.configure, node, self.plan.links, impaired=self.impaired)
-                for node in self.nodes.values()
-            ]
-            for job in jobs:
-                job.result()
+            list(pool.map(self._configure, self.nodes.values()))
+
+    def _configure(self, node: Node) -> None:
+        links.configure(node, self.plan.links, impaired=self.impaired)
+        if self._srv6 and node.spec.role.is_router:
+            srv6.configure(node)
 
     def _require_netem(self) -> None:
         from testbed.lab.capabilities import has_qdisc
@@ -156,6 +156,11 @@ class Lab:
         for node, config in routers:
             write_configs(node, config)
         self.daemons = start_daemons(routers)
+
+    @property
+    def _srv6(self) -> bool:
+        """All routers have a locator, or none has."""
+        return any(config.srv6 for config in self.configs.values())
 
     def _ends(self, link: str) -> Iterable[tuple[Node, plans.Interface]]:
         found = self.plan.links.get(link)

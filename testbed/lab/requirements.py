@@ -54,6 +54,7 @@ class Needs:
     shaping: bool = True
     netem: bool = False
     multicast_routing: bool = True
+    ipv6: bool = False
     uftp: bool = True
     memory: int = 0
     shm: int = 0
@@ -76,11 +77,12 @@ def requirements(cap: Capabilities, needs: Needs = ANY_LAB) -> list[Problem]:
         "shaping": needs.shaping,
         "netem": needs.netem,
         "multicast routing": needs.multicast_routing,
+        "IPv6": needs.ipv6,
         "UFTP": needs.uftp,
     }
     wanted |= {name for name, needed in optional.items() if needed}
-    if not cap.root:
-        wanted -= {"namespaces", "sysctl", "links", "shaping", "netem", "multicast routing"}  # could not be tried
+    if not cap.root:  # these could not be tried
+        wanted -= {"namespaces", "sysctl", "links", "shaping", "netem", "multicast routing", "IPv6"}
     problems = [
         Problem(f"{check.name}: {check.found}", hint=check.remedy)
         for check in doctor_report(cap)
@@ -123,6 +125,8 @@ def _kernel_checks(cap: Capabilities) -> Iterator[Check]:
     name: Feature = "pim-register" if cap.can("multicast-routing") else "multicast-routing"
     kernel = "use a kernel with CONFIG_IP_MROUTE and CONFIG_IP_PIMSM_V2 (Debian's has both)"
     yield _tried(cap, "multicast routing", name, kernel, "warn")
+    boot = "boot without ipv6.disable=1, or a kernel with CONFIG_IPV6; without it there is no SRv6"
+    yield _tried(cap, "IPv6", "ipv6", boot, "warn")
     yield _check(
         "mount point /",
         cap.root_is_mount,

@@ -17,7 +17,7 @@ NLMSG_ERROR, NLMSG_DONE = 2, 3
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWQDISC, RTM_GETQDISC = 36, 38
-RTNLGRP_LINK, RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV4_ROUTE = 1, 6, 7
+RTNLGRP_LINK, RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE = 1, 6, 7, 11
 IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 TCMSG = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,31 @@ class VtyError(DaemonError):
 
 def ask(path: Path, command: str, timeout: float = 10.0) -> str:
     """Run one command in the daemon behind the vty socket `path`. Raises VtyError."""
+    return converse(path, (command,), timeout)[-1]
+
+
+def converse(path: Path, commands: Sequence[str], timeout: float = 10.0) -> list[str]:
+    """Run commands one after another on one vty: `configure terminal` and what follows it. Raises VtyError."""
+    answers = []
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as vty:
             vty.settimeout(timeout)
             vty.connect(str(path))
-            for line in ("enable", command):
+            for line in ("enable", *commands):
                 vty.sendall(line.encode() + b"\0")
                 answer = b""
                 while not (len(answer) >= 4 and answer[-4:-1] == b"\0\0\0"):
                     chunk = vty.recv(65536)
                     if not chunk:
-                        raise VtyError(f"{path.stem} closed its vty during {command!r}")
+                        raise VtyError(f"{path.stem} closed its vty during {line!r}")
                     answer += chunk
+                status, text = answer[-1], answer[:-4].decode(errors="replace")
+                if status:
+                    raise VtyError(f"{path.stem} refused {line!r} (status {status}): {text.strip()}")
+                answers.append(text)
     except OSError as error:
         raise VtyError(f"{path.stem} does not answer on {path}: {error}") from error
-    status, text = answer[-1], answer[:-4].decode(errors="replace")
-    if status:
-        raise VtyError(f"{path.stem} refused {command!r} (status {status}): {text.strip()}")
-    return text
+    return answers
 
 
 def ask_json(path: Path, command: str) -> Any:

@@ -9,6 +9,7 @@ from testbed.packet.bier import Bier, Encapsulation, Proto
 from testbed.packet.bitstring import BitString, split
 from testbed.packet.error import PacketError
 from testbed.packet.ethernet import Ethernet, Ethertype, multicast_mac
+from testbed.packet.gre import Gre
 from testbed.packet.icmpv6 import Icmpv6Echo
 from testbed.packet.ip import IPv4, IPv6, Protocol
 from testbed.packet.mpls import LabelStackEntry, decode_stack, encode_stack, label_stack
@@ -21,6 +22,7 @@ __all__ = [
     "Encapsulation",
     "Ethernet",
     "Ethertype",
+    "Gre",
     "IPv4",
     "IPv6",
     "Icmpv6Echo",

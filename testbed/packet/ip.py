@@ -24,6 +24,7 @@ class Protocol(IntEnum):
     UDP = 17
     IPV6 = 41
     ROUTING = 43
+    GRE = 47
     ICMPV6 = 58
     ETHERNET = 143
 

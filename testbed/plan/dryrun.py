@@ -22,6 +22,8 @@ _NOISE = "exit from config node while reading config file"
 # In a dry run there is no zebra that could know a way to the RP. FRR 8.4 calls that a failed command (and adds
 # the RP nevertheless, as at a real start), 10.x only prints it.
 _NO_PATH_TO_RP = "No Path to RP address specified"
+# ospf6d on every router's loopback but the first, where the files of several are read in one go: no failure.
+_REPEATED = re.compile(r"lo already attached to Area \S+")
 _STATIC_RP = re.compile(r"\s*(ip pim )?rp \S+ \S+/\d+\s*")
 
 
@@ -49,5 +51,6 @@ def dry_run_problems(file: str, stderr: str) -> tuple[Problem, ...]:
 def _said(stderr: str) -> list[str]:
     """What commands printed themselves, outside the log: each message once."""
     lines = (line.replace(_NOISE, "").strip() for line in stderr.splitlines())
-    kept = (line for line in lines if line and not _LOG.match(line) and not line.startswith(_NO_PATH_TO_RP))
+    quiet = (line for line in lines if line and not _LOG.match(line) and not _REPEATED.fullmatch(line))
+    kept = (line for line in quiet if not line.startswith(_NO_PATH_TO_RP))
     return list(dict.fromkeys(kept))

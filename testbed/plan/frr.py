@@ -46,15 +46,29 @@ class PimFeatures:
 
 
 @dataclass(frozen=True, slots=True)
+class Underlay:
+    """What a scheme wants of the unicast routing beside plain OSPFv2.
+
+    `ospf_api`: ospfd serves its OSPF API, to whoever can reach TCP port 2607 of the router. `srv6`: every router has a
+    locator (plan/srv6.py), which OSPFv3 advertises and the kernels of all others route.
+    """
+
+    ospf_api: bool = False
+    srv6: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RouterConfig:
     """A router's /etc/frr: `files` by name, and the daemons to start, in this order (zebra serves all others).
 
-    `options`: what a daemon's command line has besides what all daemons' have.
+    `options`: what a daemon's command line has besides what all daemons' have. `srv6`: the router's kernel has a
+    locator, which these files count on.
     """
 
     files: Mapping[str, str]
     daemons: tuple[str, ...]
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    srv6: bool = False
 
 
 def parse_version(text: str) -> Version:
@@ -76,36 +90,46 @@ def render(
     scheme_features: PimFeatures | None,
     timers: Timers,
     frr_version: Version,
-    ospf_api: bool = False,
+    underlay: Underlay = Underlay(),
 ) -> RouterConfig:
     """Everything under a router's /etc/frr. `scheme_features` None: no multicast routing, no pimd.
-
-    `ospf_api`: ospfd serves its OSPF API, to whoever can reach TCP port 2607 of the router.
 
     Raises RequestError for a node that is no router, or an RP that is none.
     """
     node = _router(plan, node_name)
     timers = timers.on(sum(not link.is_lan for link in plan.links.values()))
-    daemons = _daemons(scheme_features, timers, frr_version)
+    daemons = _daemons(scheme_features, underlay, timers, frr_version)
     context = {
         "node": node,
         "timers": timers,
         "pim": scheme_features,
         "rp_address": _rp_address(plan, scheme_features),
         "newer": frr_version >= (10, 0),
+        "srv6": underlay.srv6,
     }
     templates = [f"{daemon}.conf" for daemon in daemons] + ["vtysh.conf"]
     files = {name: _environment().get_template(f"{name}.j2").render(context) for name in templates}
-    return RouterConfig(files, daemons, {"ospfd": ("--apiserver",)} if ospf_api else {})
+    return RouterConfig(files, daemons, _options(underlay), underlay.srv6)
 
 
-def _daemons(pim: PimFeatures | None, timers: Timers, version: Version) -> tuple[str, ...]:
+def _options(underlay: Underlay) -> dict[str, tuple[str, ...]]:
+    options: dict[str, tuple[str, ...]] = {}
+    if underlay.ospf_api:
+        options["ospfd"] = ("--apiserver",)
+    if underlay.srv6:
+        # Else zebra withdraws an IPv6 route before it puts the new one in, and packets in between have none.
+        options["zebra"] = ("--v6-rr-semantics",)
+    return options
+
+
+def _daemons(pim: PimFeatures | None, underlay: Underlay, timers: Timers, version: Version) -> tuple[str, ...]:
     wanted = {
         # From FRR 10 on, mgmtd holds the configuration of zebra and of the library (interfaces, for one).
         "mgmtd": version >= (10, 0),
         "zebra": True,
         "bfdd": timers.bfd is not None,
         "ospfd": True,
+        "ospf6d": underlay.srv6,
         "pimd": pim is not None,
     }
     return tuple(name for name, needed in wanted.items() if needed)

@@ -7,6 +7,9 @@ Sources
              RouterDeadInterval 4 x hello, RxmtInterval 5 s)
     RFC 8405 SPF back-off: INITIAL 50 ms, SHORT 200 ms, LONG 5000 ms (RFC 2328 has no SPF delay)
     RFC 7761 PIM-SM: section 4.11 (hello 30 s, holdtime 3.5 times that, t_periodic 60 s)
+    RFC 5340 OSPFv3: section 4 leaves OSPFv2's timers as they are. `ospf` is for ospf6d as well, which has all of them
+             but `lsa_interval`: it originates at once, where `default` and `rfc` let ospfd wait for up to 5 s when
+             one change follows another
     RFC 3376 IGMPv3: section 8 (query interval 125 s, query response 10 s, last member query 1 s, twice)
 """
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from testbed.bundle import REPORT, Bundle, read_bundles, write_atomically
 from testbed.errors import Problem, RequestError
-from testbed.report import plots, tables, tables_detail, tables_fidelity, words
+from testbed.report import plots, tables, tables_detail, tables_fidelity, tables_stages, words
 from testbed.report.figures import Study, counts, side_by_side, studies
 from testbed.report.fmt import plural
 from testbed.report.table import Table
@@ -22,6 +22,8 @@ from testbed.units import format_rate, format_size
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "report"
 COMPARISON = "comparison.html"
+_LANES = ("What each router and site saw, on one clock. Routers that changed nothing are left out; bars are outages as "
+          "the sites saw them.")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +133,13 @@ def _chapter(study: Study, index: int, *, several: bool) -> Chapter:
                  "half and the line their median.",
                  "runs.json: sites[].outages"),
                 *(
-                    (f"After: {label}", svg, "What each router and site saw, on one clock.",
+                    (f"After: {label}", svg, _LANES,
                      "events.jsonl; runs.json: sites[].outages")
                     for label, svg in timelines(study, f"{name}-after")
                 ),
             ),
-            _tables(tables_detail.stages(series)),
-            _tables(tables.outages(series)),
+            _tables(tables_stages.stages_brief(series)),
+            _tables(tables_stages.stages(series), tables.outages(series)),
         ),
         Section(
             f"{name}-links",
@@ -152,7 +154,8 @@ def _chapter(study: Study, index: int, *, several: bool) -> Chapter:
             _tables(tables.links(series)),
         ),
         Section(f"{name}-control", "Control traffic and state", (),
-                _tables(tables_detail.control(series), tables_detail.state(series))),
+                _tables(tables_detail.state(series), tables_detail.control(series),
+                        tables_detail.control_setup(series))),
         Section(f"{name}-fidelity", "Runs and fidelity", (),
                 _tables(tables.runs(series), tables_fidelity.fidelity(series), tables_fidelity.warnings(series)),
                 _tables(tables_detail.bringup(series))),

@@ -1,4 +1,4 @@
-"""The tables behind the headline ones: stages, control traffic and state, bring-up, what was run on what."""
+"""The tables behind the headline ones: control traffic and state, bring-up, what was run on what."""
 
 from __future__ import annotations
 
@@ -6,23 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testbed.report import fmt
-from testbed.report.figures import Series, Study, beyond_igp
-from testbed.report.loose import number, ordered, words_of
+from testbed.report.figures import Series, Study
+from testbed.report.loose import ordered, words_of
 from testbed.report.stats import summarise
 from testbed.report.table import NONE, Cell, Column, Table
-
-_STAGES = {
-    "link_down_ms": "Carrier lost",
-    "link_up_ms": "Carrier back",
-    "detection_ms": "Detected",
-    "route_first_ms": "First route anywhere",
-    "route_ms": "Last route anywhere",
-    "igp_ms": "IGP repaired the site's path",
-    "mroute_ms": "Last multicast route",
-    "outage_start_ms": "First lost probe sent",
-    "first_probe_ms": "First probe after",
-    "beyond_igp_ms": "Beyond the IGP",
-}
 
 _BRINGUP = {
     "nodes_s": "Nodes",
@@ -36,52 +23,33 @@ _BRINGUP = {
 }
 
 
-def stages(series: Sequence[Series]) -> Table:
-    """The stages of convergence after each fault, in ms after it, at each site it concerns: medians."""
-    found = [(s, _with_beyond(stage)) for s in series for f in s.usable for stage in f.run.stages]
-    keys = ordered((k for _, stage in found for k in stage if k.endswith("_ms")), _STAGES)
-    columns = (
-        Column("Scheme", number=False), Column("Fault", number=False), Column("Site", number=False),
-        *(Column(_STAGES.get(k, words_of(k.removesuffix("_ms")))) for k in keys),
-    )  # fmt: skip
-    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for s, stage in found:
-        groups.setdefault((s.title, str(stage.get("fault", "")), str(stage.get("site", ""))), []).append(stage)
-    rows = tuple(
-        (*map(Cell, group), *(_stage_cell(k, given) for k in keys))
-        for group, given in groups.items()
-    )
-    note = "After the fault. Medians over the runs that count." if rows else ""
-    if "igp_ms" in keys:
-        note += " The IGP's 0 ms: the path needed no repair. None beyond it: packets were back before it was seen."
-    return Table("Stages of convergence", columns, rows, "runs.json: stages; events.jsonl", note, ditto=True)
-
-
-def _with_beyond(stage: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**stage, "beyond_igp_ms": beyond_igp(stage)} if "igp_ms" in stage else stage
-
-
-def _stage_cell(key: str, given: Sequence[Mapping[str, Any]]) -> Cell:
-    show = fmt.beyond if key == "beyond_igp_ms" else fmt.ms
-    return fmt.cell(summarise(number(stage.get(key)) for stage in given), show)
-
-
 def control(series: Sequence[Series]) -> Table:
-    """Control messages (and bytes, where known) by protocol, per scheme."""
+    """Control messages (and bytes, where known) by protocol, per scheme, while the model was sent."""
+    note = "All routers together, while the model was sent. Bytes only where somebody counts them."
+    return _control("Control traffic", series, "control", note)
+
+
+def control_setup(series: Sequence[Series]) -> Table:
+    """The same for the time before: from when the IGP stood until every site had a probe."""
+    note = "From when the IGP stood until every site had received a probe: the scheme comes up and sets its flows up."
+    return _control("Control traffic before the transfer", series, "control_setup", note)
+
+
+def _control(title: str, series: Sequence[Series], which: str, note: str) -> Table:
     columns = (Column("Protocol", number=False), Column("Counter", number=False), *(Column(s.title) for s in series))
-    everything = [f.run.control for s in series for f in s.usable]
+    everything = [getattr(f.run, which) for s in series for f in s.usable]
     keys = dict.fromkeys((p, k) for found in everything for p, counters in found.items() for k in counters)
     rows = []
     for protocol, key in sorted(keys, key=lambda k: k[0]):
         show = fmt.size if key == "bytes" else fmt.count
-        found = [summarise(f.run.control.get(protocol, {}).get(key) for f in s.usable) for s in series]
-        if any(x and x.maximum for x in found):
+        found = [summarise(getattr(f.run, which).get(protocol, {}).get(key) for f in s.usable) for s in series]
+        if key == "messages" or any(x and x.maximum for x in found):  # that there was none is news, too
             rows.append((Cell(protocol), Cell(words_of(key)), *(fmt.cell(x, show) for x in found)))
-    return Table("Control traffic", columns, tuple(rows), "runs.json: control", ditto=True)
+    return Table(title, columns, tuple(rows), f"runs.json: {which}", note if rows else "", ditto=True)
 
 
 def state(series: Sequence[Series]) -> Table:
-    """Entries a node: the total over the nodes, with the most at one node below it."""
+    """Entries a node: the total over the nodes; below it the most at one node, and how many nodes have any."""
     columns = (Column("Entries", number=False), *(Column(s.title) for s in series))
     rows = []
     for kind in dict.fromkeys(k for s in series for f in s.usable for n in f.run.state.values() for k in n):
@@ -89,8 +57,13 @@ def state(series: Sequence[Series]) -> Table:
         for s in series:
             nodes = [[n[kind] for n in f.run.state.values() if kind in n] for f in s.usable]
             total, most = summarise(sum(n) for n in nodes if n), summarise(max(n) for n in nodes if n)
-            row.append(Cell(fmt.count(total.median), f"at most {fmt.count(most.median)} a node") if total and most
-                       else Cell(NONE, tone="muted"))  # fmt: skip
+            having = summarise(sum(map(bool, n)) for n in nodes if n)
+            if total and most and having:
+                of = max(len(f.run.state) for f in s.usable)
+                where = f"at {fmt.count(having.median)} of {of} nodes, at most {fmt.count(most.median)} at one"
+                row.append(Cell(fmt.count(total.median), where if total.maximum else ""))
+            else:
+                row.append(Cell(NONE, tone="muted"))
         rows.append(tuple(row))
     return Table("State", columns, tuple(rows), "runs.json: state", "Total over all nodes." if rows else "")
 

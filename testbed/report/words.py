@@ -297,7 +297,15 @@ METHOD = (
     ("Lost, duplicates", "probes by their numbers: sent and never received; received more than once."),
     ("Ideal tree", "the bytes that a shortest path tree carrying each packet once over each of its links would put on "
      "them, before any fault. A ratio above 1 is detours, repairs, duplicates and probes."),
-    ("Stages", "times after the fault was injected, on one clock (CLOCK_MONOTONIC) for all nodes."),
+    ("Stages", "times after the fault was injected, on one clock (CLOCK_MONOTONIC) for all nodes: the first router "
+     "that noticed (its kernel lost the carrier, or its BFD session or adjacency went); the last adjacency that went "
+     "or came; the last router-LSA originated, and the last that a router on the path had to hear; the kernel's "
+     "routes; the scheme's own state (the kernel's multicast routes for PIM, the forwarders' BIFTs for BIER) as "
+     "changed last on the path before packets were back; the first packet. What FRR does is known by its log lines, "
+     "in every scheme alike; their stamps are FRR's, in microseconds, brought to the one clock."),
+    ("Control traffic", "what the daemons and agents count as sent, all routers together. An interface that went down "
+     "begins at 0 again, so that OSPF's figures lack what the cut link's ends had sent before. Bytes are known of "
+     "BIER's own messages only; an LSA received was flooded at least that often."),
     ("Median and spread", "the median of the runs that count; with six or more, its exact order-statistic confidence "
      "interval (at least 95 %), else the range. No distribution is assumed."),
     ("Runs that count", "passed, or failed because a site did not get the model. Invalid runs (the host was the "

@@ -17,10 +17,9 @@ from testbed.lab.capabilities import probe_machine
 from testbed.lab.lab import Lab
 from testbed.lab.requirements import require
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
 from testbed.plan.timers import profile
 from testbed.run.needs import lab_needs
-from testbed.schemes import make_scheme
+from testbed.schemes import make_scheme, router_configs
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import SchemeChoice
 
@@ -56,17 +55,7 @@ def keep(options: argparse.Namespace) -> NoReturn:
     scheme = make_scheme(SchemeChoice(name=options.scheme))
     timers, cap, impaired = profile(options.timers), probe_machine(), not options.without_impairments
     require(cap, lab_needs(plan, [scheme], timers, cap, impaired=impaired))
-    configs = {
-        node.name: render(
-            plan,
-            node.name,
-            scheme_features=scheme.features,
-            timers=timers,
-            frr_version=cap.frr_release,
-            ospf_api=scheme.ospf_api,
-        )
-        for node in plan.routers
-    }
+    configs = router_configs(plan, scheme, timers, cap.frr_release)
     lab = Lab(
         plan,
         configs,

@@ -18,6 +18,9 @@ _RT_TABLE_LOCAL = 255
 _UP = 0x1 | 0x10000  # IFF_UP and IFF_LOWER_UP: an interface that is up and has carrier
 _NEXTHOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, ifindex
 
+# Unspecified addresses: a default route has no destination.
+_ANY = {int(socket.AF_INET): "0.0.0.0", int(socket.AF_INET6): "::"}
+
 Change = tuple[str, dict[str, Any]]
 
 
@@ -25,7 +28,9 @@ class Interpreter:
     """Turns one node's messages into (kind, detail): link-down, link-up, route, mroute.
 
     Details: `{ifname}`; `{op, dst, via, ifname}` (`via` and `ifname` list every next hop, comma-separated, of a
-    multipath route); `{op, source, group, iif, oifs}` (`oifs` a list). `op` is add (or replaced) or del.
+    multipath route); `{op, source, group, iif, oifs}` (`oifs` a list). `op` is add (or replaced) or del. A route is
+    IPv4's or IPv6's, as its `dst` says; what IPv6 has on every link of itself (link-local, multicast) is left out.
+    Routes that go with their link are told of where they are IPv6's.
     """
 
     def __init__(self) -> None:
@@ -75,14 +80,16 @@ class Interpreter:
                 "iif": self._name(_integer(found.get(_RTA_IIF))),
                 "oifs": [self._name(index) for _, index in _next_hops(found.get(_RTA_MULTIPATH, b""))],
             }
-        if family != socket.AF_INET or (_integer(found.get(_RTA_TABLE)) or table) == _RT_TABLE_LOCAL:
+        if family not in _ANY or (_integer(found.get(_RTA_TABLE)) or table) == _RT_TABLE_LOCAL:
+            return None
+        if family == socket.AF_INET6 and found.get(_RTA_DST, b"")[:1] in (b"\xfe", b"\xff"):
             return None
         hops = _next_hops(found.get(_RTA_MULTIPATH, b""))
         if not hops and _RTA_OIF in found:
             hops = [(found.get(_RTA_GATEWAY), _integer(found[_RTA_OIF]))]
         return "route", {
             "op": op,
-            "dst": f"{_address(found.get(_RTA_DST))}/{length}",
+            "dst": f"{_address(found.get(_RTA_DST), _ANY[family])}/{length}",
             "via": ",".join(_address(gateway) for gateway, _ in hops if gateway),
             "ifname": ",".join(self._name(index) for _, index in hops),
         }
@@ -91,8 +98,9 @@ class Interpreter:
         return self._names.get(index, f"if{index}" if index else "")
 
 
-def _address(attribute: bytes | None) -> str:
-    return socket.inet_ntoa(attribute) if attribute and len(attribute) == 4 else "0.0.0.0"
+def _address(attribute: bytes | None, otherwise: str = "0.0.0.0") -> str:
+    family = {4: socket.AF_INET, 16: socket.AF_INET6}.get(len(attribute or b""))
+    return socket.inet_ntop(family, attribute) if family and attribute else otherwise
 
 
 def _integer(attribute: bytes | None) -> int:

@@ -15,6 +15,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.waiting import until
 from testbed.record import Event
 from testbed.run import counters, fidelity
+from testbed.run.frr_log import FrrLog
 from testbed.run.outages import Cause, StreamResult, find_outages
 from testbed.run.probe import read_records, record_name
 from testbed.run.program_client import Program
@@ -43,6 +44,7 @@ class Instruments:
         self._emit, self._run = emit, run
         self._logs = lab.folder("programs")
         self._lock = threading.Lock()
+        self._frr = FrrLog(lab, run)
         self._monitor: Program | None = None
         self._collector: Program | None = None
         self._senders: dict[str, Program] = {}
@@ -64,6 +66,7 @@ class Instruments:
         """Start the monitor and the probes. Raises LabError."""
         nodes = [{"name": n.name, "pid": n.pid} for n in self._lab.routers]
         self._monitor = self._outside("testbed.run.monitor", {"nodes": nodes}, self._heard)
+        self._frr.watch()
         if self._probe.interval > 0:
             self._collector = self._outside("testbed.run.collector", self._collector_config(), self._heard)
             self._collector.wait_ready()
@@ -119,6 +122,8 @@ class Instruments:
             self.collector_summary = self._collector.stop()
         if self._monitor is not None:
             self._monitor.stop()
+            for event in self._frr.events():
+                self.record(event.t, event.kind, event.node, event.detail)
         self._senders, self._collector, self._monitor = {}, None, None
 
     def outages(self, stream: Stream, host: str, zero: float, faults: Sequence[Cause]) -> StreamResult | None:

@@ -1,8 +1,8 @@
 """The kernel monitor, a program of its own: `python -m testbed.run.monitor --config JSON`.
 
-One process hears the rtnetlink notifications (links, IPv4 routes, IPv4 multicast routes) of every router and
-stamps each on CLOCK_MONOTONIC as it comes, ahead of whatever else wants the processor; a second thread reads what was
-stamped a while ago, so that a burst does not delay the stamps behind it. `--config` is a file, or the JSON itself:
+One process hears the rtnetlink notifications (links, IPv4 and IPv6 routes, IPv4 multicast routes) of every router
+and stamps each on CLOCK_MONOTONIC as it comes, ahead of whatever else wants the processor; a second thread reads what
+was stamped a while ago, so that a burst does not delay the stamps behind it. `--config` is a file, or the JSON itself:
 
     {"nodes": [{"name", "pid"}, ...], "receive_buffer": bytes a node (8 MiB)}
 
@@ -27,7 +27,7 @@ from testbed.lab import rtnetlink as rt
 from testbed.run.kernel_events import Interpreter
 from testbed.run.program import Stop, raise_priority, read_config, say
 
-_GROUPS = (rt.RTNLGRP_LINK, rt.RTNLGRP_IPV4_ROUTE, rt.RTNLGRP_IPV4_MROUTE)
+_GROUPS = (rt.RTNLGRP_LINK, rt.RTNLGRP_IPV4_ROUTE, rt.RTNLGRP_IPV6_ROUTE, rt.RTNLGRP_IPV4_MROUTE)
 _BUFFER = 8 << 20
 _LARGEST = 1 << 16
 # How old a stamp is before it is read, in seconds: longer than an IGP's burst of changes lasts. The threads share one

@@ -2,8 +2,8 @@
 
 The sizes are what a run cannot do without, and no more: a machine that has them may still be too slow, which the
 run's fidelity says, but is not refused. Measured with 20 routers and 2 GiB to 8 sites: 0.94 GiB of memory at the
-peak, all of the machine's growth taken together, and 15 MiB in /dev/shm. (A starved machine, whose verifier lags
-behind, has been seen to hold 4.3 GiB there: that the doctor warns of.)
+peak with PIM, 1.03 GiB with BIER, all of the machine's growth taken together, and 15 MiB in /dev/shm. (A starved
+machine, whose verifier lags behind, has been seen to hold 4.3 GiB there: that the doctor warns of.)
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from dataclasses import replace
 from testbed.lab.capabilities import Capabilities
 from testbed.lab.requirements import OLDEST_FRR, Needs
 from testbed.lab.shaping import needs_netem
-from testbed.plan.frr import render
 from testbed.plan.timers import Timers, profile
 from testbed.plan.types import Plan
 from testbed.run.job import destinations
-from testbed.schemes import Scheme, make_scheme
+from testbed.schemes import Scheme, make_scheme, router_configs
 from testbed.spec.scenario import Scenario
 from testbed.transfer.model import BLOCK
 
 # FRR's daemons of one router, and everything that runs once: the harness, senders, monitor, verifier. In bytes.
 ROUTER_MEMORY = 32 * 2**20
+# A BIER agent and its forwarder, of one router (11.3 and 0.8 MiB were seen).
+AGENT_MEMORY = 13 * 2**20
 HARNESS_MEMORY = 256 * 2**20
 # What is on its way to one destination: the block that arrives, and the one that is being verified. In bytes.
 IN_FLIGHT = 2 * BLOCK
@@ -32,13 +33,15 @@ IN_FLIGHT = 2 * BLOCK
 def lab_needs(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabilities, *, impaired: bool) -> Needs:
     """What the plan's lab needs with any of the schemes; nothing is sent in it."""
     shapes = [link.shape for link in plan.links.values()]
+    agents = any(scheme.underlay.ospf_api for scheme in schemes)
     return Needs(
         daemons=_daemons(plan, schemes, timers, cap),
         shaping=any(shape.rate is not None for shape in shapes),
         netem=impaired and any(map(needs_netem, shapes)),
         multicast_routing=any(scheme.features is not None for scheme in schemes),
+        ipv6=any(scheme.underlay.srv6 for scheme in schemes),
         uftp=False,
-        memory=HARNESS_MEMORY + ROUTER_MEMORY * len(plan.routers),
+        memory=HARNESS_MEMORY + (ROUTER_MEMORY + agents * AGENT_MEMORY) * len(plan.routers),
     )
 
 
@@ -64,8 +67,5 @@ def _daemons(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabil
     version = cap.frr_release
     if version < OLDEST_FRR:
         return ()
-    router = plan.repository_edge
-    configs = [
-        render(plan, router, scheme_features=scheme.features, timers=timers, frr_version=version) for scheme in schemes
-    ]
+    configs = (config for s in schemes for config in router_configs(plan, s, timers, version).values())
     return tuple(dict.fromkeys(daemon for config in configs for daemon in config.daemons))

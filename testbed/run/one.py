@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from testbed.bundle import BundleWriter
 from testbed.errors import DaemonError, Interrupted, LabError, NotConverged, TransferError
 from testbed.lab.lab import Lab
-from testbed.plan.frr import render
+from testbed.lab.messages import Reading, messages_between, read_igp
 from testbed.plan.paths import ideal_tree
 from testbed.plan.timers import profile
 from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
@@ -21,18 +20,16 @@ from testbed.run.faults import resolve
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
-from testbed.run.repair import Repairs, way_to_site, way_to_source
+from testbed.run.repair import Repairs, way_to_locator, way_to_site, way_to_source
 from testbed.run.signals import uninterrupted
 from testbed.run.stages import find_stages
 from testbed.run.timeline import Timeline, steps
-from testbed.schemes import Scheme, make_scheme
+from testbed.schemes import Scheme, make_scheme, router_configs
 from testbed.spec.scenario import SchemeChoice
 from testbed.transfer.registry import TRANSPORTS
 from testbed.transfer.session import Session
 
 _POLL = 0.1
-
-Counts = Mapping[str, Mapping[str, int]]
 
 
 def carry_out(job: Job, choice: SchemeChoice, repetition: int, bundle: BundleWriter, observer: Observer) -> Run:
@@ -65,6 +62,7 @@ class _One:
         self.bundle, self.observer = bundle, observer
         self.name = f"{choice.name}-{repetition}"
         self.folder = bundle.run_dir(self.name)
+        self.scheme = make_scheme(choice)
         self.lab: Lab | None = None
         self.instruments: Instruments | None = None
         self.timeline: Timeline | None = None
@@ -73,15 +71,16 @@ class _One:
         self.zero = 0.0
         self.faulted: tuple[str, ...] = ()
         self.bringup: dict[str, float] = {}
-        self.control_before: dict[str, dict[str, int]] = {}
+        self.spoken: list[Reading] = []  # when the IGP stood, when every site had a probe
         self.state: dict[str, dict[str, int]] = {}
         self.control: dict[str, dict[str, int]] = {}
+        self.control_setup: dict[str, dict[str, int]] = {}
         self.grown: dict[counters.Direction, counters.Counters] = {}
         self.stopped = False
         self.requested: float | None = None
 
     def carry_out(self) -> Run:
-        scheme = make_scheme(self.choice)
+        scheme = self.scheme
         lab = self._bring_up(scheme)
         self._phase("preparing the transfer")
         self._prepare(lab, scheme)
@@ -108,22 +107,13 @@ class _One:
     def _bring_up(self, scheme: Scheme) -> Lab:
         job = self.job
         timers = profile(job.scenario.timers)
-        configs = {
-            node.name: render(
-                job.plan,
-                node.name,
-                scheme_features=scheme.features,
-                timers=timers,
-                frr_version=job.frr_version,
-                ospf_api=scheme.ospf_api,
-            )
-            for node in job.plan.routers
-        }
+        configs = router_configs(job.plan, scheme, timers, job.frr_version)
         lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, progress=self._phase)
         lab.registry.state.scheme = str(self.choice)
         keep_configs(lab, self.folder)
         lab.start()
         lab.wait_for_igp()
+        self.spoken = [_spoken(lab, scheme)]
         self._phase(f"waiting for {scheme.name}")
         start = time.monotonic()
         scheme.start(lab)
@@ -164,7 +154,8 @@ class _One:
         self._phase("waiting for the first probe at every site")
         self.bringup["first_probe_s"] = instruments.wait_for_probes()
         instruments.settle()
-        self.control_before = scheme.control(lab)
+        self.spoken.append(_spoken(lab, scheme))
+        self.control_setup = messages_between(*self.spoken)
         faults = []
         for fault in self.job.scenario.timeline:
             hosts = tuple(host for stream in self.streams for host in stream.hosts)
@@ -217,10 +208,8 @@ class _One:
         self.grown = self.instruments.counted()
         kernel = counters.multicast_state(lab.plan, lab.pid_of)
         daemons = scheme.state(lab)
-        for event in scheme.events(lab):
-            self.instruments.record(event.t, event.kind, event.router, event.detail)
         self.state = {name: {**kernel.get(name, {}), **daemons.get(name, {})} for name in kernel}
-        self.control = _growth(self.control_before, scheme.control(lab))
+        self.control = messages_between(self.spoken[1], _spoken(lab, scheme))
         keep_trees(lab, self.folder)
 
     def _stop_measuring(self) -> None:
@@ -231,7 +220,9 @@ class _One:
             self.timeline.stop()
         if self.lab is not None and self.instruments is not None and not self.grown:
             self.grown = self.instruments.counted()
-        if self.instruments is not None:
+        if self.lab is not None and self.instruments is not None:
+            for event in self.scheme.events(self.lab):
+                self.instruments.record(event.t, event.kind, event.router, event.detail)
             self.instruments.stop()
         for session in self.sessions:
             session.stop()
@@ -253,6 +244,11 @@ class _One:
                 outcome, reason = "invalid", str(judged["invalid"])
         events = self.instruments.events if self.instruments is not None else []
         hosts = [h for stream in self.streams for h in stream.hosts]
+        # Multicast routing by the kernel is PIM's, which follows the routes to the source; whatever else forwards goes
+        # by the routes to the sites, or to their locators.
+        to_site = way_to_locator if self.scheme.underlay.srv6 else way_to_site
+        way = way_to_source if self.scheme.features is not None else to_site
+        repairs = Repairs(self.job.plan, {host: way(self.job.plan, host) for host in hosts}, events)
         return Run(
             scheme=str(self.choice),
             repetition=self.repetition,
@@ -264,16 +260,11 @@ class _One:
             links=self._links(),
             state=self.state,
             control=self.control,
-            stages=find_stages(events, hosts, self._repairs(hosts, events).repaired),
+            control_setup=self.control_setup,
+            stages=find_stages(events, hosts, repairs.repaired, repairs.concerned, self.scheme.stages),
             fidelity=judged,
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )
-
-    def _repairs(self, hosts: Sequence[str], events: Sequence[Event]) -> Repairs:
-        """Multicast routing by the kernel is PIM's, which follows the routes to the source; whatever else forwards
-        goes by the routes to the sites."""
-        way = way_to_source if make_scheme(self.choice).features is not None else way_to_site
-        return Repairs(self.job.plan, {host: way(self.job.plan, host) for host in hosts}, events)
 
     def _rates(self, sites: tuple[SiteResult, ...]) -> tuple[float | None, float | None]:
         """What was to be sent and what was, in layer-2 bit/s until the last site had it; repairs count as sent.
@@ -337,8 +328,6 @@ class _One:
         self.observer.event(event)
 
 
-def _growth(before: Counts, after: Counts) -> dict[str, dict[str, int]]:
-    return {
-        protocol: {key: value - before.get(protocol, {}).get(key, 0) for key, value in counts.items()}
-        for protocol, counts in after.items()
-    }
+def _spoken(lab: Lab, scheme: Scheme) -> Reading:
+    """The control messages so far: the scheme's own, then those that every scheme has."""
+    return {**scheme.control(lab), **read_igp(lab)}

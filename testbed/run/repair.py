@@ -10,7 +10,8 @@ Which way a scheme's packets depend on is the scheme's affair:
 - PIM builds its tree from the sites towards the source, by the unicast routes to it (RPF, RFC 7761 4.5.5):
   `way_to_source`;
 - what the source's side sends towards a site (BIER by its BFR-prefix, RFC 8279 6.9, or plain unicast) follows the
-  routes to the site: `way_to_site`.
+  routes to the site: `way_to_site`;
+- with SRv6 those are the IPv6 routes to the locator of the site's router (RFC 8986 3.1): `way_to_locator`.
 
 Pure: a plan and the kernel monitor's events in, times out. The routes before the first event are the plan's, for a run
 starts with a converged IGP. When a link goes down the kernel drops the routes over it without a word; they count as
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 
 from testbed.errors import RequestError
 from testbed.plan.paths import next_hops, unicast_path
+from testbed.plan.srv6 import locator
 from testbed.plan.types import Interface, Plan
 from testbed.record import Event
 
@@ -49,6 +51,12 @@ def way_to_site(plan: Plan, host: str) -> Way:
     loopback = plan.nodes[edge].loopback
     assert loopback is not None  # every router has one
     return Way(plan.repository_edge, edge, str(loopback.network))
+
+
+def way_to_locator(plan: Plan, host: str) -> Way:
+    """The same way, by the locator of the destination's edge router."""
+    edge = _edge(plan, host)
+    return Way(plan.repository_edge, edge, str(locator(plan.nodes[edge].number)))
 
 
 class Repairs:
@@ -92,6 +100,19 @@ class Repairs:
         ]
         seen = [t for t in times if t is not None]
         return max(seen, default=fault) - fault if len(seen) == len(times) else None
+
+    def concerned(self, host: str, until: float) -> frozenset[str] | None:
+        """The routers on the host's way with the links that are down at `until`, and the nodes that are no routers (a
+        controller may have its part). None where there is no way."""
+        way = self._ways.get(host)
+        if way is None:
+            return None
+        try:
+            path = unicast_path(self._plan, way.start, way.end, self._down(until))
+        except RequestError:
+            return None
+        others = (node.name for node in self._plan.nodes.values() if not node.role.is_router)
+        return frozenset([way.start, *(hop.node for hop in path), way.end, *others])
 
     def _right_since(
         self, hop: Interface, prefix: str, before: frozenset[str], shortest: frozenset[str], fault: float, until: float

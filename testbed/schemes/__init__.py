@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from testbed.schemes.base import Flow, Scheme, SchemeEvent
+from testbed.schemes.base import Flow, Scheme, SchemeEvent, router_configs
 from testbed.schemes.bier import Bier
 from testbed.schemes.ingress_replication import IngressReplication
 from testbed.schemes.pim import PimSm, PimSsm
@@ -21,4 +21,4 @@ def make_scheme(choice: SchemeChoice) -> Scheme:
     return SCHEMES[choice.name](dict(choice.options))
 
 
-__all__ = ["SCHEMES", "Flow", "Scheme", "SchemeEvent", "make_scheme"]
+__all__ = ["SCHEMES", "Flow", "Scheme", "SchemeEvent", "make_scheme", "router_configs"]

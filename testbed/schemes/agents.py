@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 
 from testbed.control.commands import Answer, ask
@@ -18,14 +18,14 @@ from testbed.schemes.base import SchemeEvent
 DEADLINE = 60.0
 
 
-def start_all(lab: Lab, agent: str, start: Callable[[Node], subprocess.Popen[bytes]]) -> None:
-    """A forwarder, then an agent, in every router, all at once. `agent`: what the lab calls it.
+def start_all(lab: Lab, nodes: Sequence[Node], agent: str, start: Callable[[Node], subprocess.Popen[bytes]]) -> None:
+    """A forwarder, then an agent, in each of these routers, all at once. `agent`: what the lab calls it.
 
     Raises LabError, MachineError.
     """
-    daemons = [ForwarderDaemon(node) for node in lab.routers]
+    daemons = [ForwarderDaemon(node) for node in nodes]
     processes = [daemon.start() for daemon in daemons]
-    for node, daemon, process in zip(lab.routers, daemons, processes, strict=True):
+    for node, daemon, process in zip(nodes, daemons, processes, strict=True):
         until(lambda d=daemon, p=process: d.why_not_ready(p), DEADLINE, "mcfwd", pause=0.005)  # type: ignore[misc]
         lab.daemons[node.name, "mcfwd"] = process
         lab.daemons[node.name, agent] = start(node)
@@ -38,12 +38,12 @@ def start_agent(node: Node, name: str) -> subprocess.Popen[bytes]:
         return node.popen([sys.executable, "-m", module, f"/run/{name}.json"], stdout=log, stderr=log)
 
 
-def every_router(lab: Lab, missing: Callable[[Node], str], what: str) -> None:
-    """Return once nothing is missing at any router. `missing` may raise OSError: its agent does not answer.
+def wait_for_all(nodes: Sequence[Node], missing: Callable[[Node], str], what: str) -> None:
+    """Return once nothing is missing at any of these routers. `missing` may raise OSError: its agent does not answer.
 
     Raises NotConverged.
     """
-    waiting = list(lab.routers)
+    waiting = list(nodes)
 
     def why_not() -> str:
         while waiting:
@@ -67,10 +67,11 @@ def command(asker: Node, agent: Node, port: int, words: Answer) -> Answer:
     return asker.call(lambda: ask((str(address), port), words))
 
 
-def events(lab: Lab, agent: str) -> Iterable[SchemeEvent]:
-    """What the agents have reported."""
-    for node in lab.routers:
+def events(nodes: Iterable[Node], agent: str) -> Iterable[SchemeEvent]:
+    """What the agents of these routers have reported."""
+    for node in nodes:
         path = node.folder / "log" / f"{agent}.jsonl"
-        for line in path.read_text().splitlines() if path.exists() else ():
+        said = path.read_text() if path.exists() else ""
+        for line in said.splitlines()[: said.count("\n")]:  # the last may still be written
             event = json.loads(line)
             yield SchemeEvent(event["t"], event["kind"], node.name, event["detail"])

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from testbed.lab.lab import Lab
-from testbed.plan.frr import PimFeatures
+from testbed.lab.messages import Reading
+from testbed.plan.frr import PimFeatures, RouterConfig, Underlay, Version, render
+from testbed.plan.timers import Timers
+from testbed.plan.types import Plan
 from testbed.spec.scenario import OptionValue
 
 
@@ -40,8 +43,12 @@ class Scheme(Protocol):
     features: PimFeatures | None
     """What it wants of FRR's multicast daemons."""
 
-    ospf_api: bool
-    """Whether it speaks to ospfd's OSPF API."""
+    underlay: Underlay
+    """What it wants of the unicast routing."""
+
+    stages: tuple[str, ...]
+    """The kinds of events, the kernel's or its own, that are stages of its convergence, in the order of their course:
+    each becomes a `<kind>_ms` of a run's stages and a mark in the report's timelines."""
 
     def __init__(self, options: dict[str, OptionValue]) -> None: ...
 
@@ -66,5 +73,20 @@ class Scheme(Protocol):
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         """Forwarding and protocol state entries, by router."""
 
-    def control(self, lab: Lab) -> dict[str, dict[str, int]]:
-        """Control messages so far, by protocol: counters that only grow."""
+    def control(self, lab: Lab) -> Reading:
+        """Its own control messages so far, as they are counted. Asked for before `start`, too."""
+
+
+def router_configs(plan: Plan, scheme: Scheme, timers: Timers, frr_version: Version) -> dict[str, RouterConfig]:
+    """FRR's configuration of every router of a plan, as the scheme wants it."""
+    return {
+        router.name: render(
+            plan,
+            router.name,
+            scheme_features=scheme.features,
+            timers=timers,
+            frr_version=frr_version,
+            underlay=scheme.underlay,
+        )
+        for router in plan.routers
+    }

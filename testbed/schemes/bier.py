@@ -10,16 +10,19 @@ from testbed.errors import LabError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
 from testbed.packet.bitstring import LENGTHS
-from testbed.plan.frr import PimFeatures
+from testbed.plan.frr import PimFeatures, Underlay
 from testbed.plan.types import Plan
 from testbed.schemes import agents
 from testbed.schemes.base import Flow, SchemeEvent
 from testbed.schemes.options import chosen
 from testbed.spec.scenario import OptionValue
+from testbed.spec.topology import Router
 
 AGENT = "bier-agent"
+TUNNEL_OVERHEAD = 24  # octets: IPv4 and GRE
 _LABELS = 100_000  # MPLS: where the routers' label ranges begin
 _OPTIONS: dict[str, tuple[OptionValue, ...]] = {  # the first of each is the default
     "encapsulation": ("ethernet", "mpls"),
@@ -27,6 +30,9 @@ _OPTIONS: dict[str, tuple[OptionValue, ...]] = {  # the first of each is the def
     "signalling": ("push", "igmp"),
     "ways": (1, 2, 4, 8),
 }
+# What an agent counts (control/tally.py), so that what did not happen is told as 0.
+_COUNTED = ("LSAs originated", "LSAs received", "flow commands", "join commands", "leave commands", "bytes")
+_NOT_SENT = ("LSAs received", "bytes")
 
 
 class Bier:
@@ -35,7 +41,8 @@ class Bier:
 
     name = "bier"
     features: PimFeatures | None = None
-    ospf_api = True
+    underlay = Underlay(ospf_api=True)
+    stages: tuple[str, ...] = ("bift",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         choice = chosen(self.name, options, _OPTIONS)
@@ -46,11 +53,11 @@ class Bier:
         return Flow(number, f"232.2.0.{number}", ssm=True)
 
     def start(self, lab: Lab) -> None:
-        """A forwarder and an agent in every router, all at once."""
-        agents.start_all(lab, AGENT, lambda node: self._start_agent(lab, node))
+        """A forwarder and an agent in every BFR, all at once."""
+        agents.start_all(lab, bfrs_of(lab), AGENT, lambda node: self._start_agent(lab, node))
 
     def wait_ready(self, lab: Lab) -> None:
-        """Every router has a path to every BFER in its forwarder."""
+        """Every BFR has a path to every BFER in its forwarder."""
         ids = bfr_ids(lab.plan)
 
         def missing(node: Node) -> str:
@@ -58,9 +65,10 @@ class Bier:
             state = agents.command(node, node, COMMANDS, {"op": "state"})
             if state["programmed"] and state["bfers"] == others and state["entries"] == len(ids):
                 return ""
-            return f"{node.name} knows {state['bfers']} of {others} BFERs"
+            found = f"knows {state['bfers']} of {others} BFERs and reaches {state['entries']} of {len(ids)}"
+            return f"{node.name} {found}"
 
-        agents.every_router(lab, missing, "BIER")
+        agents.wait_for_all(bfrs_of(lab), missing, "BIER")
 
     def prepare(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> None:
         """Tell the BFIR which BFERs the flow is for, from the source and through the network (RFC 8279 section 4.3)."""
@@ -77,11 +85,11 @@ class Bier:
             raise LabError(f"the BFIR did not take the flow {flow.group}: {error}") from error
 
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
-        return agents.events(lab, AGENT)
+        return agents.events(bfrs_of(lab), AGENT)
 
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         found = {}
-        for node in lab.routers:
+        for node in bfrs_of(lab):
             state = agents.command(node, node, COMMANDS, {"op": "state"})
             with Forwarder(ForwarderDaemon(node).socket) as forwarder:
                 bifts = forwarder.state().bifts
@@ -93,9 +101,22 @@ class Bier:
             }
         return found
 
-    def control(self, lab: Lab) -> dict[str, dict[str, int]]:
-        kinds = [event.kind for event in self.events(lab)]
-        return {"bier": {"BIFT updates": kinds.count("bift")}}
+    def control(self, lab: Lab) -> Reading:
+        """BIER's own: its LSAs where they began and where they arrived, and commands about flows (docs/bier.md).
+
+        And how often an agent changed its forwarder's tables, which is no message on any link.
+        """
+        found: dict[Counted, int] = {}
+        for node in bfrs_of(lab):
+            if (node.name, AGENT) in lab.daemons:
+                told = dict.fromkeys(_COUNTED, 0) | agents.command(node, node, COMMANDS, {"op": "state"})["control"]
+                for kind, count in told.items():
+                    found[Counted("bier", kind, node.name, sent=kind not in _NOT_SENT)] = count
+        for event in self.events(lab):
+            if event.kind == "bift":
+                key = Counted("bier", "BIFT updates", event.router, sent=False)
+                found[key] = found.get(key, 0) + 1
+        return found
 
     def _start_agent(self, lab: Lab, node: Node) -> subprocess.Popen[bytes]:
         config, ids = node.spec, bfr_ids(lab.plan)
@@ -114,11 +135,29 @@ class Bier:
             first_bift_id=_LABELS + 256 * config.number if mpls else 1,
             max_si=max_si,
             bfr_id=ids.get(node.name, 0),
-            mtu=min(link.mtu for link in lab.plan.links.values() if not link.is_lan),
+            mtu=bier_mtu(lab.plan),
             ways=self._ways,
             signalling=self._signalling,
         ).write(node.folder / "run" / f"{AGENT}.json")
         return agents.start_agent(node, AGENT)
+
+
+def supports_bier(plan: Plan, router: str) -> bool:
+    """Whether a router is a BFR: all are but core routers whose topology says otherwise."""
+    node = plan.topology.nodes[router]
+    return not isinstance(node, Router) or node.bier
+
+
+def bfrs_of(lab: Lab) -> list[Node]:
+    """The routers that support BIER."""
+    return [node for node in lab.routers if supports_bier(lab.plan, node.name)]
+
+
+def bier_mtu(plan: Plan) -> int:
+    """The longest BIER packet that every link carries, in a tunnel where there may be one (RFC 8296 section 3)."""
+    mtu = min(link.mtu for link in plan.links.values() if not link.is_lan)
+    tunnels = not all(supports_bier(plan, node.name) for node in plan.routers)
+    return mtu - TUNNEL_OVERHEAD if tunnels else mtu
 
 
 def bfr_ids(plan: Plan) -> dict[str, int]:

@@ -12,6 +12,7 @@ from testbed.control.commands import Answer
 from testbed.control.replication_config import PLANES
 from testbed.errors import LabError
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Reading
 from testbed.plan.frr import PimFeatures
 from testbed.plan.types import Plan
 from testbed.schemes.base import Flow, SchemeEvent
@@ -28,11 +29,12 @@ class IngressReplication:
 
     name = "ingress-replication"
     features: PimFeatures | None = None
-    ospf_api = True
+    stages: tuple[str, ...] = ("rows",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         choice = chosen(self.name, options, {"dataplane": PLANES})
         self.agents = ReplicationAgents(str(choice["dataplane"]))
+        self.underlay = self.agents.underlay
         self._leaves: dict[int, set[str]] = {}  # by flow: the routers that hold its leaf segment
 
     def flow(self, number: int) -> Flow:
@@ -81,8 +83,8 @@ class IngressReplication:
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         return self.agents.state(lab)
 
-    def control(self, lab: Lab) -> dict[str, dict[str, int]]:
-        return {"replication": self.agents.control(lab)}
+    def control(self, lab: Lab) -> Reading:
+        return self.agents.control(lab)
 
 
 def router_id(plan: Plan, router: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 from testbed.errors import Problem, RequestError
 from testbed.lab import vty
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
-from testbed.plan.frr import PimFeatures
+from testbed.plan.frr import PimFeatures, Underlay
 from testbed.schemes.base import Flow, SchemeEvent
 from testbed.spec.scenario import OptionValue
 
@@ -23,7 +24,8 @@ class _Pim:
 
     name: str
     features: PimFeatures | None
-    ospf_api = False
+    underlay = Underlay()
+    stages: tuple[str, ...] = ("mroute",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         if options:
@@ -56,15 +58,14 @@ class _Pim:
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         return {node.name: _router_state(node) for node in lab.routers}
 
-    def control(self, lab: Lab) -> dict[str, dict[str, int]]:
-        total: Counter[str] = Counter()
+    def control(self, lab: Lab) -> Reading:
+        found: dict[Counted, int] = {}
         for node in lab.routers:
-            answer = _ask(node, "show ip pim interface traffic json")
-            for interface in _interfaces(answer):
+            for name, interface in _interfaces(_ask(node, "show ip pim interface traffic json")):
                 for key, value in interface.items():
                     if key.endswith("Tx") and isinstance(value, int):
-                        total[key.removesuffix("Tx")] += value
-        return {"pim": {"messages": sum(total.values()), **dict(sorted(total.items()))}}
+                        found[Counted("pim", key.removesuffix("Tx"), node.name, name)] = value
+        return dict(sorted(found.items()))
 
 
 class PimSsm(_Pim):
@@ -93,14 +94,14 @@ def _ask(node: Node, command: str) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _interfaces(answer: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _interfaces(answer: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
     """FRR 8.4 answers by interface; 10.x may put a VRF around that."""
-    for value in answer.values():
+    for name, value in answer.items():
         if isinstance(value, dict):
             if any(isinstance(inner, dict) for inner in value.values()):
                 yield from _interfaces(value)
             else:
-                yield value
+                yield name, value
 
 
 def _missing_neighbours(node: Node) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import subprocess
-from collections import Counter
 from collections.abc import Iterable
 
 from testbed.control.commands import Answer
-from testbed.control.replication_config import COMMANDS, Link, ReplicationConfig
+from testbed.control.replication_config import COMMANDS, Link, ReplicationConfig, Srv6
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
+from testbed.plan.frr import Underlay
+from testbed.plan.srv6 import KERNEL_MAC, KERNEL_PORT, locator, source
 from testbed.plan.types import Plan
 from testbed.schemes import agents
 from testbed.schemes.base import SchemeEvent
 
 AGENT = "replication-agent"
+# What an agent counts, so that what did not happen is told as 0.
+_COUNTED = ("LSAs originated", "LSAs received", "commands", "answers", "bytes")
+_NOT_SENT = ("LSAs received", "bytes")
+_UPDATES = {"rows": "row updates", "programmed": "programs"}  # events, and what is counted of them
 
 
 class ReplicationAgents:
@@ -22,9 +28,10 @@ class ReplicationAgents:
 
     def __init__(self, dataplane: str) -> None:
         self.dataplane = dataplane
+        self.underlay = Underlay(ospf_api=True, srv6=dataplane == "srv6")
 
     def start(self, lab: Lab) -> None:
-        agents.start_all(lab, AGENT, lambda node: self.start_agent(lab, node))
+        agents.start_all(lab, lab.routers, AGENT, lambda node: self.start_agent(lab, node))
 
     def start_agent(self, lab: Lab, node: Node) -> subprocess.Popen[bytes]:
         """Also again, after its death."""
@@ -43,14 +50,14 @@ class ReplicationAgents:
                 return ""
             return f"{node.name} knows {counts['routers']} of {routers} routers, and the way to {counts['node SIDs']}"
 
-        agents.every_router(lab, missing, "segment routing")
+        agents.wait_for_all(lab.routers, missing, "segment routing")
 
     def ask(self, asker: Node, agent: Node, words: Answer) -> Answer:
         """A command to an agent, through the network. Raises OSError; ValueError if it is refused."""
         return agents.command(asker, agent, COMMANDS, words)
 
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
-        return agents.events(lab, AGENT)
+        return agents.events(lab.routers, AGENT)
 
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         found = {}
@@ -65,15 +72,22 @@ class ReplicationAgents:
             }
         return found
 
-    def control(self, lab: Lab) -> dict[str, int]:
-        """What all agents were told and answered, and how often they changed their forwarders' rows by themselves."""
-        total: Counter[str] = Counter()
+    def control(self, lab: Lab) -> Reading:
+        """Their LSAs where they began and where they arrived, and the commands that programmed them, with the answers.
+
+        And how often an agent changed its forwarder's rows, which is no message on any link.
+        """
+        found: dict[Counted, int] = {}
         for node in lab.routers:
-            counts = self.ask(node, node, {"op": "state"})["counts"]
-            total["messages"] += counts["received"] + counts["sent"]
-            total["bytes"] += counts["received_bytes"] + counts["sent_bytes"]
-        kinds = [event.kind for event in self.events(lab)]
-        return {**total, "programs": kinds.count("programmed"), "row updates": kinds.count("rows")}
+            if (node.name, AGENT) in lab.daemons:
+                told = dict.fromkeys(_COUNTED, 0) | self.ask(node, node, {"op": "state"})["control"]
+                for kind, count in told.items():
+                    found[Counted("replication", kind, node.name, sent=kind not in _NOT_SENT)] = count
+        for event in self.events(lab):
+            if event.kind in _UPDATES:
+                key = Counted("replication", _UPDATES[event.kind], event.router, sent=False)
+                found[key] = found.get(key, 0) + 1
+        return found
 
 
 def config(plan: Plan, router: str, dataplane: str) -> ReplicationConfig:
@@ -94,6 +108,8 @@ def config(plan: Plan, router: str, dataplane: str) -> ReplicationConfig:
         forwarder="/run/mcfwd.sock",
         events=f"/var/log/{AGENT}.jsonl",
         state=f"/run/{AGENT}-state.json",
-        dataplane=dataplane,
+        srv6=Srv6(str(locator(node.number)), str(source(node.number)), KERNEL_PORT, KERNEL_MAC)
+        if dataplane == "srv6"
+        else None,
         mtu=min(link.mtu for link in plan.links.values() if not link.is_lan),
     )

@@ -103,6 +103,8 @@ def _note(node: Node) -> str:
             return f"storage · {servers} GPU{'s' * (servers > 1)}"
         case Controller():
             return "controller"
+        case Router(bier=False):
+            return "no BIER"
         case Router():
             return ""
 

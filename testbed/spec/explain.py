@@ -111,6 +111,8 @@ def _words(place: Path, detail: ErrorDetails, model: type[Spec]) -> tuple[str, s
         known = _fields(model, detail["loc"][:-1])
         meant = _SYNONYMS.get(str(place[-1]).lower())
         hint = f"it is called {meant} here" if meant in known else did_you_mean(place[-1], known, "known keys")
+        if kinds := _kinds_with(model, detail["loc"]):
+            hint = f"only kind {' or '.join(kinds)} has it"
         return f"unknown key {place[-1]!r}", hint
     if kind == "missing":
         return f"the key {str(detail['loc'][-1])!r} is missing", ""
@@ -167,11 +169,23 @@ def _show(value: Any) -> str:
 
 def _fields(model: type[Spec], loc: Iterable[int | str]) -> tuple[str, ...]:
     """The keys that the model at `loc` knows; () where that is no model."""
+    forms = _specs(model, loc)
+    return tuple(forms[0].model_fields) if len(forms) == 1 else ()
+
+
+def _kinds_with(model: type[Spec], loc: tuple[int | str, ...]) -> list[str]:
+    """The other kinds of node, if it is one, that have the key at `loc`, which ends in the node's kind and the key."""
+    forms = _specs(model, loc[:-2])
+    having = [form.model_fields for form in forms if len(forms) > 1 and loc[-1] in form.model_fields]
+    return [get_args(fields["kind"].annotation)[0] for fields in having]
+
+
+def _specs(model: type[Spec], loc: Iterable[int | str]) -> list[type[Spec]]:
+    """The models that may be at `loc`."""
     current: Any = model
     for part in loc:
         current = _step(current, part)
-    forms = [form for form in _forms(current) if isinstance(form, type) and issubclass(form, Spec)]
-    return tuple(forms[0].model_fields) if len(forms) == 1 else ()
+    return [form for form in _forms(current) if isinstance(form, type) and issubclass(form, Spec)]
 
 
 def _step(annotation: Any, part: int | str) -> Any:

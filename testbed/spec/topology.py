@@ -62,9 +62,11 @@ class Repository(Spec):
 
 
 class Router(Spec):
-    """A core router."""
+    """A core router. `bier` False: with scheme bier, a router of plain IP (RFC 8279 section 6.9). Edge routers
+    are where BIER packets begin and end, so they support it."""
 
     kind: Literal["router"]
+    bier: bool = True
 
 
 class Site(Spec):

@@ -20,7 +20,6 @@ after their arrival, and whatever the receiver holds back in its own buffer.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import select
@@ -32,6 +31,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, TextIO
 
+from testbed.precedence import take_precedence
 from testbed.transfer.curve import thin
 from testbed.transfer.manifest import read_manifest
 from testbed.transfer.receipt import Receipt
@@ -168,19 +168,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="testbed.transfer.sink", description="verifies received models")
     parser.add_argument("--config", type=Path, required=True)
     config = read_config(parser.parse_args().config)
-    _take_precedence()
+    take_precedence(0, _NICE)
     stop = Event()
     Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
     watch(config, stop, sys.stdout)
     return 0
-
-
-def _take_precedence() -> None:
-    """Raise the priority if we may: of the process, and of its session where the kernel groups tasks by session."""
-    with contextlib.suppress(OSError):
-        os.nice(_NICE)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
 def _wait_for_end(stop: Event) -> None:

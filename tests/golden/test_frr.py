@@ -22,7 +22,7 @@ import pytest
 from testbed.plan import frr, timers
 from testbed.plan.build import make_plan
 from testbed.plan.dryrun import dry_run_problems
-from testbed.plan.frr import PimFeatures, RouterConfig
+from testbed.plan.frr import PimFeatures, RouterConfig, Underlay
 from testbed.plan.types import Plan
 from testbed.spec.topology import Topology
 
@@ -62,6 +62,10 @@ CHOSEN = plan_of(
 )
 
 
+SSM, SM = PimFeatures("ssm"), PimFeatures("sm")
+PLAIN, SRV6 = Underlay(), Underlay(srv6=True)
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
@@ -70,16 +74,23 @@ class Case:
     pim: PimFeatures | None
     profile: str
     version: frr.Version
+    underlay: Underlay = PLAIN
 
     def render(self) -> dict[str, RouterConfig]:
         chosen = timers.profile(self.profile)
         return {
-            router: frr.render(self.plan, router, scheme_features=self.pim, timers=chosen, frr_version=self.version)
+            router: frr.render(
+                self.plan,
+                router,
+                scheme_features=self.pim,
+                timers=chosen,
+                frr_version=self.version,
+                underlay=self.underlay,
+            )
             for router in self.routers
         }
 
 
-SSM, SM = PimFeatures("ssm"), PimFeatures("sm")
 OLD, NEW = (8, 4), (10, 3)
 CASES = (
     Case("diamond-ssm-fast-8.4", DIAMOND, ("repo", "r1", "s1"), SSM, "fast", OLD),
@@ -89,6 +100,9 @@ CASES = (
     Case("chosen-sm-rfc-8.4", CHOSEN, ("hub", "core", "cloud"), SM, "rfc", OLD),
     Case("chosen-ssm-default-10.3", CHOSEN, ("core",), SSM, "default", NEW),
     Case("chosen-none-fast-10.3", CHOSEN, ("core",), None, "fast", NEW),
+    Case("diamond-srv6-fast-8.4", DIAMOND, ("r1", "s1"), None, "fast", OLD, SRV6),
+    Case("chosen-srv6-rfc-8.4", CHOSEN, ("core",), None, "rfc", OLD, SRV6),
+    Case("chosen-srv6-fast-10.3", CHOSEN, ("core", "cloud"), None, "fast", NEW, SRV6),
 )
 
 
@@ -130,13 +144,17 @@ def readable() -> Iterator[Path]:
 
 @pytest.mark.lab
 @pytest.mark.parametrize("profile", timers.PROFILES)
-@pytest.mark.parametrize("pim", [SSM, SM, None], ids=["ssm", "sm", "none"])
+@pytest.mark.parametrize(
+    ("pim", "underlay"),
+    [(SSM, PLAIN), (SM, PLAIN), (None, PLAIN), (None, SRV6)],
+    ids=["ssm", "sm", "none", "srv6"],
+)
 def test_the_installed_daemons_take_them(
-    installed: frr.Version, profile: str, pim: PimFeatures | None, readable: Path
+    installed: frr.Version, profile: str, pim: PimFeatures | None, underlay: Underlay, readable: Path
 ) -> None:
     """In a network namespace of its own: a dry run executes what it reads, `ip forwarding` too."""
     found: list[str] = []
-    for router, config in Case("", DIAMOND, ("repo", "r2", "s1"), pim, profile, installed).render().items():
+    for router, config in Case("", DIAMOND, ("repo", "r2", "s1"), pim, profile, installed, underlay).render().items():
         for daemon in config.daemons:
             if daemon == "mgmtd":
                 continue

@@ -218,7 +218,9 @@ class AgentLab:
 
     def _start(self, command: list[str], log: str) -> subprocess.Popen[bytes]:
         with (self.folder / log).open("ab") as out:
-            start = functools.partial(subprocess.Popen, command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            start = functools.partial(
+                subprocess.Popen, command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )
             process: subprocess.Popen[bytes] = self.router.call(start)
         self.processes.append(process)
         return process

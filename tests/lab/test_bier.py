@@ -20,11 +20,12 @@ from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
 from testbed.plan.timers import profile
 from testbed.plan.types import Role
+from testbed.schemes.base import router_configs
 from testbed.schemes.bier import Bier, bfr_ids
 from testbed.spec.load import load_topology
+from testbed.spec.topology import Router
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -32,23 +33,15 @@ NUMBERS = count(1)  # of flows: each test has its own
 
 
 class BierLab:
-    """The ring of three sites, with the scheme started."""
+    """The ring of three sites, with the scheme started; some of its core routers may be no BFRs."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, without: tuple[str, ...] = (), **options: Any) -> None:
+        self.without, self.options = without, options
         self.scheme = Bier(options)
-        plan = make_plan(load_topology("ring"))
-        configs = {
-            router.name: render(
-                plan,
-                router.name,
-                scheme_features=None,
-                timers=profile("fast"),
-                frr_version=frr_version(),
-                ospf_api=True,
-            )
-            for router in plan.routers
-        }
-        self.lab = Lab(plan, configs)
+        topology = load_topology("ring")
+        plain = {name: Router(kind="router", bier=False) for name in without}
+        plan = make_plan(topology.model_copy(update={"nodes": topology.nodes | plain}))
+        self.lab = Lab(plan, router_configs(plan, self.scheme, profile("fast"), frr_version()))
         self.sites = [node.name for node in plan.hosts if node.name != plan.repository]
         self.bfir = plan.repository_edge
         core = {node.name for node in plan.nodes.values() if node.role is Role.CORE}

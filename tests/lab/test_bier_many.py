@@ -101,3 +101,15 @@ def test_an_agent_that_was_dead_meanwhile_catches_up(lab: AgentLab) -> None:
     lab.forwarder = lab.start_forwarder()
     in_force(lab)
     assert lab.state()["flows"] == 1
+
+
+def test_an_ospfd_that_hangs_up_and_is_there_at_once_is_heard(lab: AgentLab) -> None:
+    """The new connection may have the old one's file numbers."""
+    lab.ospfd.hang_up()
+    wait_for(lambda: len(lab.events("ospf-connected")) == 2, "the new connection")
+    wait_for(lambda: lab.state()["connected"], "the new connection's LSAs")
+    router = 2 + PORTS
+    lab.announce(router, 0)
+    in_force(lab)
+    lab.announce(router, 350)
+    in_force(lab)

@@ -18,10 +18,9 @@ from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.lab.waiting import until
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
 from testbed.plan.timers import profile
 from testbed.plan.types import Role
-from testbed.schemes import make_scheme
+from testbed.schemes import make_scheme, router_configs
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import SchemeChoice
 
@@ -31,12 +30,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="nee
 def make_lab(scheme_name: str = "pim-ssm", topology: str = "ring") -> Lab:
     plan = make_plan(load_topology(topology))
     scheme = make_scheme(SchemeChoice(name=scheme_name))
-    configs = {
-        n.name: render(
-            plan, n.name, scheme_features=scheme.features, timers=profile("fast"), frr_version=frr_version()
-        )
-        for n in plan.routers
-    }
+    configs = router_configs(plan, scheme, profile("fast"), frr_version())
     return Lab(plan, configs)
 
 
@@ -81,6 +75,11 @@ def test_every_host_reaches_the_repository(lab: Lab) -> None:
 def test_exit_status_and_streams_of_a_command_are_kept_apart(lab: Lab) -> None:
     done = lab.routers[0].run(["sh", "-c", "echo out; echo err >&2; exit 7"])
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+
+
+def test_nobody_has_ipv6_unless_the_scheme_asks_for_it(lab: Lab) -> None:
+    for node in lab.nodes.values():
+        assert Path(f"/proc/{node.pid}/net/if_inet6").read_text() == ""
 
 
 def test_shapes_are_what_the_plan_says(lab: Lab) -> None:

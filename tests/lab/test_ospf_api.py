@@ -24,7 +24,7 @@ from testbed.packet.ospf_api import LARGEST_LSA
 from testbed.packet.ospf_bier import BierSubTlv, ExtendedPrefix, MplsEncapsulation, decode_prefixes, encode_prefixes
 from testbed.packet.ospf_lsa import HEADER_SIZE, LinkType, Lsa, LsaKey, LsaType, RouterLsa, opaque_lsa_id
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
+from testbed.plan.frr import Underlay, render
 from testbed.plan.timers import profile
 from testbed.spec.topology import Topology
 
@@ -40,8 +40,9 @@ TIMERS = replace(profile("fast"), bfd=None)
 def lab() -> Iterator[Lab]:
     topology = Topology.model_validate({"name": "line", "nodes": NODES, "links": [["a", "b"], ["b", "c"]]})
     plan = make_plan(topology)
-    options = {"scheme_features": None, "timers": TIMERS, "frr_version": frr_version(), "ospf_api": True}
-    with Lab(plan, {n.name: render(plan, n.name, **options) for n in plan.routers}) as built:
+    options = {"scheme_features": None, "timers": TIMERS, "frr_version": frr_version()}
+    underlay = Underlay(ospf_api=True)
+    with Lab(plan, {n.name: render(plan, n.name, **options, underlay=underlay) for n in plan.routers}) as built:
         built.start()
         built.wait_for_igp()
         yield built

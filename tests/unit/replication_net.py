@@ -15,10 +15,11 @@ from testbed.control.membership import Member
 from testbed.control.node_sids import NodeSids
 from testbed.control.program import Place, Program
 from testbed.control.replication import Held
-from testbed.control.replication_config import KERNEL_NEXTHOP, OVERLAY_IN, Link, ReplicationConfig
+from testbed.control.replication_config import KERNEL_NEXTHOP, OVERLAY_IN, Link, ReplicationConfig, Srv6
 from testbed.control.replication_rows import ReplicationRows
 from testbed.control.sr_nodes import SrNode
 from testbed.packet import Ethertype, IPv4, Protocol, Udp, multicast_mac
+from testbed.plan.srv6 import KERNEL_MAC, KERNEL_PORT, locator, source
 
 SOURCE, GROUP = IPv4Address("10.64.0.2"), IPv4Address("232.3.0.1")
 
@@ -40,6 +41,8 @@ def config(number: int, edges: Iterable[tuple[int, int]] = EDGES, **values: Any)
     links = tuple(
         Link(f"to-R{o}", str(link_address(number, o)), str(link_address(o, number)), str(loopback(o))) for o in others
     )
+    if values.pop("dataplane", "") == "srv6":
+        values["srv6"] = Srv6(str(locator(number)), str(source(number)), KERNEL_PORT, KERNEL_MAC)
     fixed = {"loopback": str(loopback(number)), "number": number, "links": links, "lans": ("host",)}
     return ReplicationConfig(**{**fixed, "forwarder": "", "events": "", "state": "", **values})
 
@@ -48,8 +51,7 @@ def nodes(numbers: Iterable[int], *, srv6: bool = False) -> dict[IPv4Address, Sr
     """What everybody knows of everybody."""
     found = {}
     for number in numbers:
-        locator = config(number, ()).locator if srv6 else None
-        found[loopback(number)] = SrNode(None if srv6 else number, locator=locator)
+        found[loopback(number)] = SrNode(locator=locator(number)) if srv6 else SrNode(number)
     return found
 
 
@@ -68,10 +70,10 @@ class Agent:
         for link in made.links:
             self.ledger.put(f"port {link.name}", "transport")
         self.ledger.put("port host", f"context {OVERLAY_IN}")
-        if made.srv6:
-            self.ledger.put("port srk0", "")
-            self.ledger.put(f"nexthop {KERNEL_NEXTHOP}", "port srk0 mac 02:00:00:00:00:01")
-            self.ledger.put("node", f"source {made.locator[1]} fib {KERNEL_NEXTHOP}")
+        if made.srv6 is not None:
+            self.ledger.put(f"port {KERNEL_PORT}", "")
+            self.ledger.put(f"nexthop {KERNEL_NEXTHOP}", f"port {KERNEL_PORT} mac {KERNEL_MAC}")
+            self.ledger.put("node", f"source {source(made.number)} fib {KERNEL_NEXTHOP}")
         self.sids = None if made.srv6 else NodeSids(made, self.nexthops, self.ledger)
         self.rows = ReplicationRows(made, numbers, self.ledger)
         self.rows.set_nodes(known)
@@ -81,7 +83,7 @@ class Agent:
     @property
     def place(self) -> Place:
         neighbours = {IPv4Address(link.address): IPv4Address(link.neighbour) for link in self.config.links}
-        return Place(self.config.router, neighbours, self.known.keys(), paths=not self.config.srv6)
+        return Place(self.config.router, neighbours, self.known.keys(), paths=self.config.srv6 is None)
 
     def program(self, **request: Any) -> None:
         """Raises Refused."""

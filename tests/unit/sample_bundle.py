@@ -150,8 +150,10 @@ def run(scheme: str, repetition: int, *, outcome: Outcome = "passed", zero: floa
         reason, busy = "every core was busy (less than 3% idle) for 70% of the transfer", 0.99
     ssm = scheme == "pim-ssm"
     stages = tuple(
-        {"fault": "cut r1-r2", "t": zero + 10, "site": s.name, "link_down_ms": round(rng.uniform(0.6, 1.4), 2),
-         "link_up_ms": None, "route_first_ms": round(rng.uniform(8, 9), 1), "route_ms": round(rng.uniform(16, 19), 1),
+        {"fault": "cut r1-r2", "t": zero + 10, "site": s.name, "detection_ms": round(rng.uniform(0.6, 1.4), 2),
+         "detected_by": "carrier", "neighbour_ms": 2.1, "lsa_sent_ms": round(rng.uniform(2.2, 3), 1),
+         "lsa_ms": round(rng.uniform(4, 7), 1),
+         "route_first_ms": round(rng.uniform(8, 9), 1), "route_ms": round(rng.uniform(16, 19), 1),
          "igp_ms": round(rng.uniform(12, 15), 1),
          "mroute_ms": round(s.outages[0].length_ms - rng.uniform(2, 6), 1), "outage_start_ms": 0.9,
          "first_probe_ms": round(s.outages[0].length_ms + 1, 1)}
@@ -179,6 +181,8 @@ def events(run: Run) -> list[Event]:
     cut, back = zero + 10, zero + 25
     fault = {"action": "cut", "target": "busiest_link", "link": "r1-r2"}
     found = [Event(zero - 4 + i, name, "phase", detail={"name": p}) for i, p in enumerate(("lab", "converge", "probe"))]
+    hearsay = {"type": 1, "id": "10.255.0.2", "router": "r1", "own": False}
+    found += [Event(zero + 10.01, name, "lsa", router, hearsay) for router in ("r3", "r10")]  # r3 changes nothing
     found += [Event(zero, name, "sync-start", detail={"sync": "sync"}), Event(cut, name, "fault", detail=fault)]
     found += [Event(back, name, "fault-restored", detail=fault)]
     for t, kind in ((cut, "link-down"), (back, "link-up")):
@@ -186,6 +190,12 @@ def events(run: Run) -> list[Event]:
     for t, lag in ((cut, 0.004), (back, 0.09)):
         for step, router in enumerate(("r1", "r2", "r4", "r5", "r6", "r8", "r9")):
             when = t + lag + step * 0.0011 + rng.uniform(0.004, 0.007)
+            own = router in ("r1", "r2")
+            lsa = {"type": 1, "id": "10.255.0.2", "router": router if own else "r1", "own": own}
+            found.append(Event(t + lag + 0.001 + step * 0.0003, name, "lsa", router, lsa))
+            if own:
+                change = {"neighbour": "r2" if router == "r1" else "r1", "from": "Full", "to": "Deleted"}
+                found.append(Event(t + lag + 0.0008, name, "neighbour", router, change))
             for n in range(3):
                 detail = {"op": "change", "dst": f"10.255.0.{n + 11}/32", "via": "10.0.0.9"}
                 found.append(Event(when + n * 0.0004, name, "route", router, detail))

@@ -225,6 +225,13 @@ class TestRequirements:
         (problem,) = requirements(replace(FIT, features=without("netem")), Needs(netem=True))
         assert problem.what == "netem: not in this kernel"
 
+    def test_ipv6_is_asked_for_where_routers_have_locators(self) -> None:
+        cap = replace(FIT, features=without("ipv6"))
+        assert requirements(cap, Needs()) == []
+        (problem,) = requirements(cap, Needs(ipv6=True))
+        assert "IPv6" in problem.what
+        assert "ipv6.disable=1" in problem.hint
+
     def test_not_root_is_one_problem(self) -> None:
         cap = replace(FIT, root=False, features=dict.fromkeys(FEATURES, NOT_TRIED))
         (problem,) = requirements(cap, Needs(netem=True))

@@ -83,6 +83,9 @@ def test_a_bfr_id_taken_twice_is_nobodys(bfrs: Bfrs) -> None:
     bfrs.update(1.0, Change.ADDED, bfr(3, 11))
     assert ids(bfrs) == {1: 0, 2: 12, 3: 0}
     assert len(bfrs.ignored) == 2
+    assert bfrs.holders(11) == {ip("10.255.0.1"), ip("10.255.0.3")}
+    assert bfrs.holders(12) == {ip("10.255.0.2")}
+    assert bfrs.holders(13) == set()
     bfrs.update(2.0, Change.CHANGED, bfr(3, 13))
     assert ids(bfrs) == {1: 11, 2: 12, 3: 13}
 
@@ -126,7 +129,8 @@ def test_interfaces_of_bfrs_and_first_hops_of_sources(bfrs: Bfrs) -> None:
         )
         lsa = Lsa(LsaType.ROUTER, ip(f"10.255.0.{router}"), ip(f"10.255.0.{router}"), RouterLsa(moved).encode())
         assert bfrs.update(0.0, Change.ADDED, lsa)
-    assert bfrs.neighbours(bfrs.accepted()) == {ip("10.0.0.1"): 1}
+    prefixes = {ip("10.255.0.1"): 1, ip("10.255.0.2"): 1}
+    assert bfrs.neighbours(bfrs.accepted()) == {ip("10.0.0.1"): 1} | prefixes
     assert bfrs.router_of(ip("10.64.0.2")) == ip("10.255.0.1")
     assert bfrs.router_of(ip("192.0.2.1")) is None
 

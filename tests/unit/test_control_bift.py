@@ -84,7 +84,27 @@ def test_mpls_labels_are_the_neighbours() -> None:
     assert [line.endswith("drop") for line in bifts.changes()] == [True]
 
 
-HOPS = [Hop(f"p{n}", IPv4Address(f"10.0.1.{n}")) for n in range(4)]
+def test_behind_a_tunnel_it_is_the_far_end_that_counts() -> None:
+    """Two BFERs through one neighbour and two tunnels: two F-BMs, each with the far end's BIFT-id."""
+    bifts = at_b(encapsulation=Encapsulation.MPLS)
+    for bfr_id, label in ((1, 1000), (2, 2000)):
+        bifts.set_neighbour(loopback(bfr_id), label)
+        bifts.set_route(loopback(bfr_id), [Hop(C.port, C.via, loopback(bfr_id))])
+    assert bifts.entries == 2
+    hops = dict(bifts._nexthops.known())
+    lines = {f" tunnel {loopback(n)}": n for n in (1, 2)}
+    assert [line.endswith(tuple(lines)) for line in bifts._nexthops.changes()] == [False, False, False, True, True]
+    paths = [row for row in map(parse_row, bifts.changes()) if isinstance(row, Path) and not isinstance(row.to, End)]
+    assert {(row.fbm.value, row.as_id, hops[row.index].tunnel) for row in paths} == {
+        (0b01, 1000, loopback(1)),
+        (0b10, 2000, loopback(2)),
+    }
+    bifts.set_neighbour(loopback(2), None)
+    assert [line.endswith("fbm 2 drop") for line in bifts.changes()] == [True]
+
+
+HOPS = [Hop(f"p{n}", IPv4Address(f"10.0.1.{n}")) for n in range(3)]
+HOPS.append(Hop("p3", IPv4Address("10.0.1.9"), IPv4Address("10.0.1.3")))
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("bfr"), st.integers(1, 6), st.integers(0, 140)),
@@ -111,8 +131,8 @@ def test_what_was_told_is_what_is(events: list[tuple[str, int, object]], ways: i
             routes[number] = value  # type: ignore[assignment]
             bifts.set_route(loopback(number), value)  # type: ignore[arg-type]
         elif kind == "neighbour":
-            near[HOPS[number].via] = value  # type: ignore[assignment]
-            bifts.set_neighbour(HOPS[number].via, value)  # type: ignore[arg-type]
+            near[HOPS[number].bfr] = value  # type: ignore[assignment]
+            bifts.set_neighbour(HOPS[number].bfr, value)  # type: ignore[arg-type]
         elif kind == "tell":
             for line in bifts.changes():
                 words = line.split()
@@ -141,8 +161,8 @@ def test_what_was_told_is_what_is(events: list[tuple[str, int, object]], ways: i
             if hops:
                 hop = hops[way % len(hops)]
                 assert numbers[holders[0].index] == hop
-                assert (holders[0].to is End.DROP) == (near.get(hop.via) is None)
-                first = near.get(hop.via)
+                assert (holders[0].to is End.DROP) == (near.get(hop.bfr) is None)
+                first = near.get(hop.bfr)
                 if first is not None:
                     assert (holders[0].as_id or holders[0].bift) == first + bfer.si
             else:

@@ -85,13 +85,11 @@ def test_what_is_right_is_taken(agent: Agent) -> None:
         ({"segments": [segment("transit", loose(3), pinned(3))]}, "two branches to 10.255.0.3"),
         ({"segments": [segment("leaf"), segment("leaf", instance=2)]}, "sid 7 of several segments"),
         ({"segments": [segment("leaf"), segment("leaf")]}, "segment 10.255.0.1/1/1 is given twice"),
-        ({"segments": [segment("leaf")], "delete": [{"root": "10.255.0.1", "tree": 1, "instance": 1}]}, "and deleted"),
         ({"policies": [policy()]}, "there is no segment of its active instance 1"),
         ({"policies": [policy(None, root=1)]}, "its root is another router than 10.255.0.2"),
         ({"policies": [policy(None), policy(None, tree=2)]}, r"flow 10.64.0.2 232.3.0.1 more than once"),
         ({"policies": [policy(None), policy(None)]}, "policy 10.255.0.2/1 is given twice"),
         ({"policies": [policy(None, flows=[{"group": "10.0.0.1"}])]}, r"flows\[0\].group is '10.0.0.1', and should"),
-        ({"policies": [policy(None)], "delete_policies": [{"root": "10.255.0.2", "tree": 1}]}, "is given and deleted"),
         ({"segments": {}}, "segments is {}, and should be a list"),
         ({"segments": [7]}, r"segments\[0\] is no object"),
         ({"segment": []}, "segment is not known here"),
@@ -120,6 +118,15 @@ def test_what_is_active_cannot_be_deleted(agent: Agent) -> None:
         agent.program(delete=[identity])
     agent.program(delete=[identity], policies=[policy(None)])
     assert not agent.held.segments
+
+
+def test_what_is_deleted_and_given_is_new(agent: Agent) -> None:
+    identity = {"root": "10.255.0.2", "tree": 1}
+    agent.program(segments=[HEAD], policies=[policy()])
+    request = {"delete": [identity | {"instance": 1}], "delete_policies": [identity]}
+    agent.program(**request, segments=[HEAD | {"sid": 8}], policies=[policy()])
+    assert [each.sid for each in agent.held.segments.values()] == [8]
+    assert len(agent.held.policies) == 1
 
 
 def test_a_path_is_for_labels_only() -> None:

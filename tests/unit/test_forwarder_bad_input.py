@@ -32,16 +32,18 @@ BUD, LEAF, CONTEXT = map(IPv6Address, ("2001:db8:cccc:1:f1::", "2001:db8:cccc:1:
 OTHER = IPv6Address("2001:db8:cccc:2:f2::")
 
 EVERYTHING = [
-    "node source 2001:db8::1 ttl 64 fib 3",
+    "node source 2001:db8::1 ttl 64 tunnel 198.51.100.1 fib 3",
     *ports(3),
     "port in context 1",
     "port host",
     "nexthop 9 port p2 via 2001:db8::99",
+    "nexthop 8 port p2 mac 02:00:00:01:00:02 tunnel 198.51.100.8",
     "bift ethernet 100 sd 0 si 0 bsl 64 bfr-id 3 context 2 mtu 1400",
     "path ethernet 100 0 0 fbm 9 nexthop 2",
     "path ethernet 100 0 1 fbm 2 nexthop 3",
     "path ethernet 100 0 2 fbm 4 local",
     "path ethernet 100 0 3 fbm ff00 drop",
+    "path ethernet 100 0 4 fbm ff0000 nexthop 8 as 101",
     "bift mpls 100 sd 0 si 0 bsl 256 bfr-id 3 context 2",
     "path mpls 100 0 0 fbm 1b nexthop 2 as 1000",
     "path mpls 100 0 1 fbm 12 nexthop 3 as 1001",
@@ -308,6 +310,14 @@ MALFORMED = {
     "node source 192.0.2.1": "an IPv6 address is wanted, not 192.0.2.1",
     "node source fe80::1%lo": "an IPv6 address is wanted",
     "node fib 4294967295": "a next hop's number must be",
+    "node tunnel": "an IPv4 address is missing",
+    "node tunnel 2001:db8::1": "an IPv4 address is wanted, not 2001:db8::1",
+    "node tunnel 0.0.0.0": "a tunnel ends at a unicast address, not 0.0.0.0",
+    "node tunnel 232.1.2.3": "a tunnel ends at a unicast address",
+    "node tunnel 127.0.0.1": "a tunnel ends at a unicast address",
+    "node": "nexthop 8: a tunnel needs this router's end as well",
+    "node tunnel 198.51.100.8": "nexthop 8: a tunnel from this router to itself",
+    "node tunnel 198.51.100.1 fib 8": "node's fib 0: nexthop 8 is a tunnel, which is for paths of a bift only",
     "port": "the port's name is missing",
     "port abcdefghijklmnop": "an interface name has at most 15 characters",
     "port p1 context 0": "a context must be a number from 1 to 65535",
@@ -324,6 +334,14 @@ MALFORMED = {
     "nexthop 50 port p1 mac 02:00:00:00:00:0g": "a MAC address is written",
     "nexthop 50 port p1 via 192.0.2": "an IP address is wanted",
     "nexthop 50 port p1 via 192.0.2.1/24": "an IP address is wanted",
+    "nexthop 50 port p1 tunnel 192.0.2.1": "a next hop needs either",
+    "nexthop 50 port p1 via 192.0.2.1 tunnel": "an IPv4 address is missing",
+    "nexthop 50 port p1 via 192.0.2.1 tunnel 255.255.255.255": "a tunnel ends at a unicast address",
+    "nexthop 50 port p1 via 192.0.2.1 tunnel 198.51.100.1": "nexthop 50: a tunnel from this router to itself",
+    "label 30 swap 31 nexthop 8": "label 30: nexthop 8 is a tunnel",
+    "label 30 pop nexthop 8": "label 30: nexthop 8 is a tunnel",
+    "branch 1 9 labels 20 nexthop 8": "branch of segment 1: nexthop 8 is a tunnel",
+    "branch 3 9 sid 2001:db8::9 nexthop 8": "branch of segment 3: nexthop 8 is a tunnel",
     "bift": "the encapsulation is missing",
     "bift udp 7 bsl 64": "the encapsulation is ethernet or mpls, not udp",
     "bift ethernet 1048576 bsl 64": "a BIFT-id must be a number from 0 to 1048575",
@@ -532,7 +550,7 @@ class TestLines:
         rows = ["del " + " ".join(each[: keys[each[0]]]) for each in words if each[0] in keys]
         other = Router(sim, "deleted").load(*[row.replace(" fib 3", "") for row in EVERYTHING])
         assert other.change("update", rows) == []
-        assert other.tables() == ["node ttl 64 source 2001:db8::1"]
+        assert other.tables() == ["node ttl 64 source 2001:db8::1 tunnel 198.51.100.1"]
 
     def test_strange_names_in_json(self, sim: Sim, router: Router) -> None:
         """An interface may be called almost anything."""

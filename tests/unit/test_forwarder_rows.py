@@ -56,6 +56,7 @@ names = st.from_regex(r"[!-~]{1,15}", fullmatch=True)
 macs = st.binary(min_size=6, max_size=6).map(lambda mac: mac.hex(":"))
 addresses = st.ip_addresses()
 addresses6 = st.ip_addresses(v=6)
+tunnel_ends = st.ip_addresses(v=4).filter(lambda address: address.packed[0] not in (0, 127, *range(224, 256)))
 numbers = st.integers(0, 2**32 - 2)
 contexts = st.integers(1, 65535)
 mtus = st.integers(1, 65535)
@@ -160,15 +161,21 @@ def all_tables(draw: st.DrawFn) -> Tables:
     ports = draw(st.lists(names, min_size=1, max_size=3, unique=True))
     hops = draw(st.lists(numbers, min_size=1, max_size=3, unique=True))
     hop = st.sampled_from(hops)
-    rows: list[Row] = [Node(source=draw(addresses6), ttl=draw(st.integers(1, 255)), fib=draw(maybe(hop)))]
+    end = draw(maybe(tunnel_ends))
+    ttl, fib = draw(st.integers(1, 255)), draw(maybe(hop))
+    rows: list[Row] = [Node(source=draw(addresses6), ttl=ttl, tunnel=end, fib=fib)]
     rows += [Port(port, transport=draw(st.booleans()), context=draw(maybe(contexts))) for port in ports]
     rows += [NextHop(number, draw(st.sampled_from(ports)), draw(addresses | macs)) for number in hops]
+    tunnels = draw(some(numbers.filter(lambda number: number not in hops), 2)) if end else []
+    for number in tunnels:
+        far_end = draw(tunnel_ends.filter(lambda address: address != end))
+        rows.append(NextHop(number, draw(st.sampled_from(ports)), draw(addresses | macs), tunnel=far_end))
 
     taken = draw(some(labels, 3))  # a label is a BIFT's or does something else
     tables = [draw(bifts(draw(st.sampled_from(Encapsulation)), number)) for number in taken]
     rows += tables
     for bift in tables:
-        rows += draw(paths(bift, hop))
+        rows += draw(paths(bift, st.sampled_from(hops + tunnels)))
 
     trees = [draw(segments(number)) for number in draw(some(numbers, 3))]
     rows += trees
@@ -241,10 +248,14 @@ def test_a_difference_says_only_what_changes(router: Router, tables: Tables, dat
 LINES: dict[str, Row] = {
     "node source :: ttl 64": Node(),
     "node source 2001:db8::1 ttl 255 fib 9": Node(source=IPv6Address("2001:db8::1"), ttl=255, fib=9),
+    "node source :: ttl 64 tunnel 10.0.0.1": Node(tunnel=IPv4Address("10.0.0.1")),
     "port r1-r2": Port("r1-r2"),
     "port r1-r2 transport context 7": Port("r1-r2", transport=True, context=7),
     "nexthop 1 port r1-r2 mac 02:00:00:00:00:01": NextHop(1, "r1-r2", "02:00:00:00:00:01"),
     "nexthop 1 port r1-r2 via 10.0.0.1": NextHop(1, "r1-r2", IPv4Address("10.0.0.1")),
+    "nexthop 1 port r1-r2 via 10.0.0.1 tunnel 10.255.0.7": NextHop(
+        1, "r1-r2", IPv4Address("10.0.0.1"), tunnel=IPv4Address("10.255.0.7")
+    ),
     "nexthop 1 port r1-r2 via fe80::1": NextHop(1, "r1-r2", IPv6Address("fe80::1")),
     "bift ethernet 5 sd 0 si 0 bsl 64": Bift(ETHERNET, 5, bsl=64),
     "bift mpls 500 sd 1 si 2 bsl 256 bfr-id 3 context 7 mtu 1500": Bift(

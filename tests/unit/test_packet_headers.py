@@ -18,6 +18,7 @@ from testbed.packet import (
     BitString,
     Ethernet,
     Ethertype,
+    Gre,
     Icmpv6Echo,
     IPv4,
     IPv6,
@@ -113,6 +114,37 @@ class TestEthernet:
     @given(st.builds(Ethernet, MACS, MACS, st.integers(0x600, 0xFFFF)), PAYLOADS)
     def test_round_trip(self, frame: Ethernet, payload: bytes) -> None:
         assert Ethernet.decode(frame.encode(payload)) == (frame, payload)
+
+
+class TestGre:
+    def test_octets(self) -> None:
+        assert Gre(0x0800).encode(b"x") == bytes.fromhex("0000 0800") + b"x"
+        assert Gre(0x6558, key=5, sequence=7).encode() == bytes.fromhex("3000 6558 00000005 00000007")
+        assert Gre(0x0800, checksum=True).encode(b"E") == bytes.fromhex("8000 0800 32ff 0000 45")
+
+    @PATIENT
+    @given(
+        st.builds(
+            Gre,
+            U16,
+            checksum=st.booleans(),
+            key=st.none() | st.integers(0, 2**32 - 1),
+            sequence=st.none() | st.integers(0, 2**32 - 1),
+            reserved=st.integers(0, 127),
+            version=st.integers(0, 7),
+        ),
+        PAYLOADS,
+    )
+    def test_round_trip(self, header: Gre, payload: bytes) -> None:
+        assert Gre.decode(header.encode(payload)) == (header, payload)
+
+    def test_what_it_refuses(self) -> None:
+        with pytest.raises(PacketError, match=r"gre.flags at octet 0: found 0x4000"):
+            Gre.decode(bytes.fromhex("4000 0800"))
+        with pytest.raises(PacketError, match=r"gre.checksum at octet 4: found 0x32fe, expected 0x32ff"):
+            Gre.decode(bytes.fromhex("8000 0800 32fe 0000 45"))
+        with pytest.raises(PacketError, match=r"gre.key at octet 4: found 0 octets"):
+            Gre.decode(bytes.fromhex("2000 0800"))
 
 
 class TestMpls:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from jinja2 import StrictUndefined
 
@@ -9,7 +11,7 @@ from testbed.errors import MachineError, RequestError
 from testbed.plan import frr, timers
 from testbed.plan.build import make_plan
 from testbed.plan.dryrun import dry_run_problems
-from testbed.plan.frr import PimFeatures, RouterConfig
+from testbed.plan.frr import PimFeatures, RouterConfig, Underlay
 from testbed.spec.topology import Topology
 
 PLAN = make_plan(
@@ -22,14 +24,18 @@ PLAN = make_plan(
     )
 )
 
+PLAIN = Underlay()
+
 
 def render(
     node: str = "r1",
     pim: PimFeatures | None = None,
     profile: str = "fast",
     version: frr.Version = (8, 4),
+    underlay: Underlay = PLAIN,
 ) -> RouterConfig:
-    return frr.render(PLAN, node, scheme_features=pim, timers=timers.profile(profile), frr_version=version)
+    profiled = timers.profile(profile)
+    return frr.render(PLAN, node, scheme_features=pim, timers=profiled, frr_version=version, underlay=underlay)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +53,29 @@ def test_daemons_and_their_files(
     config = render(pim=pim, profile=profile, version=version)
     assert config.daemons == daemons
     assert set(config.files) == {f"{d}.conf" for d in daemons} | {"vtysh.conf"}
+
+
+def test_what_nobody_asks_of_the_underlay_is_not_there() -> None:
+    plain, api, srv6 = render(), render(underlay=Underlay(ospf_api=True)), render(underlay=Underlay(srv6=True))
+    assert plain == render(underlay=PLAIN)
+    assert (plain.options, plain.srv6) == ({}, False)
+    assert api == RouterConfig(plain.files, plain.daemons, {"ospfd": ("--apiserver",)})
+    assert srv6.srv6
+    assert set(srv6.daemons) - set(plain.daemons) == set(srv6.options) ^ {"zebra", "ospf6d"} == {"ospf6d"}
+    changed = {name for name, text in srv6.files.items() if text != plain.files.get(name)}
+    assert changed == {"ospf6d.conf", "zebra.conf"}
+
+
+@pytest.mark.parametrize("profile", timers.PROFILES)
+@pytest.mark.parametrize("version", frr.TRIED)
+def test_ospfv3_keeps_ospfv2s_pace(profile: str, version: frr.Version) -> None:
+    """Every timer that both daemons have is the same; ospf6d has no throttle of LSAs."""
+    files = render(profile=profile, version=version, underlay=Underlay(srv6=True)).files
+    intervals = re.compile(r"^ (?:ip|ipv6) ospf6? (\S+-interval \d+|cost \d+|bfd profile core|network \S+)$", re.M)
+    of_core = [part for part in files["ospfd.conf"].split("interface ") if "passive" not in part]
+    assert intervals.findall(files["ospf6d.conf"]) == [each for part in of_core for each in intervals.findall(part)]
+    timing = re.compile(r"^ (timers (?!throttle lsa).*)$", re.M)
+    assert timing.findall(files["ospf6d.conf"]) == timing.findall(files["ospfd.conf"]) != []
 
 
 @pytest.mark.parametrize("node", ["repo-src", "s1-st", "nobody"])
@@ -162,6 +191,13 @@ def test_dry_run_without_a_way_to_the_rp_is_good() -> None:
     assert dry_run_problems("pimd.conf", said + logged) == (), "FRR 8.4"
     assert dry_run_problems("pimd.conf", said) == (), "FRR 10.3"
     assert dry_run_problems("pimd.conf", logged), "without that reason it is an error"
+
+
+def test_dry_run_of_several_routers_is_good() -> None:
+    """ospf6d's word for what the second of them has: a loopback in the area."""
+    assert dry_run_problems("ospf6d.conf", "lo already attached to Area 0\nlo already attached to Area 0\n") == ()
+    (problem,) = dry_run_problems("ospf6d.conf", "r1-eth0 already attached to Area 1\n")
+    assert problem.what == "r1-eth0 already attached to Area 1"
 
 
 def test_dry_run_missing_file() -> None:

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 import sample_bundle
 
-from testbed.bundle import Bundle, read_bundle
+from testbed.bundle import Bundle, read_bundle, run_id
 from testbed.errors import RequestError
-from testbed.record import Event
+from testbed.record import Event, Run
 from testbed.report import make_html, write_report
+from testbed.report.figures import series_of, studies
 from testbed.report.svg import figure, render, style
+from testbed.report.tables_detail import control, state
+from testbed.report.tables_stages import stages_brief
+from testbed.report.timeline import timelines
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "path", "use", "rect", "line", "circle"}
 
@@ -83,7 +87,8 @@ def test_every_part_is_there(html: str) -> None:
     text = Page(html).text
     for part in (
         "quickstart", "Verdict", "Every site received the whole model", "Schemes compared", "Delivery curves", "Sites",
-        "Length of every outage", "After: cut r1-r2", "After: cut r1-r2 restored", "Stages of convergence",
+        "Length of every outage", "After: cut r1-r2", "After: cut r1-r2 restored", "Convergence, stage by stage",
+            "Stages at each site",
         "Outages, one by one", "Bytes on each link", "Control traffic", "State", "Fidelity", "Bringing up the lab",
         "fast, BFD 3 × 300 ms", "BFD every 300 ms instead of",
         "stands for 44.3", "Threats to validity", "Method", "Provenance", "8.4.4", "events.jsonl",
@@ -211,9 +216,65 @@ def test_the_stages_tell_the_igps_repair_and_what_came_beyond(sample: Bundle) ->
     run = sample.runs[0]
     stages = tuple({**stage, "igp_ms": 29.9, "first_probe_ms": 27.2} for stage in run.stages)
     text = Page(make_html([replace(sample, runs=(replace(run, stages=stages),))])).text
-    for said in ("IGP repaired the site's path", "30 ms", "none", "packets were back before its repair was seen"):
+    for said in ("IGP repaired the path", "30 ms", "none", "packets were back before its repair was seen"):
         assert said in text
     old = tuple({k: v for k, v in stage.items() if k != "igp_ms"} for stage in run.stages)
     text = Page(make_html([replace(sample, runs=(replace(run, stages=old),))])).text
-    assert "Stages of convergence" in text
-    assert "IGP repaired the site's path" not in text
+    assert "Convergence, stage by stage" in text
+    assert "IGP repaired the path" not in text
+
+
+def test_the_stages_of_a_fault_stand_in_their_course_with_the_medians_of_the_last_site(sample: Bundle) -> None:
+    def run(repetition: int, *last: float) -> Run:
+        stages = tuple(
+            {"fault": "cut a-b", "t": 10.0, "site": f"s{i}", "detection_ms": 1.0, "detected_by": "bfd", "lsa_ms": 3.0,
+             "igp_ms": ms - 2, "route_ms": 99.0, "tree_computed_ms": 4.0, "outage_start_ms": 0.0, "first_probe_ms": ms}
+            for i, ms in enumerate(last)
+        )  # fmt: skip
+        return replace(sample.runs[0], repetition=repetition, stages=stages)
+
+    table = stages_brief(series_of([run(1, 10.0, 20.0), run(2, 30.0, 12.0), run(3, 40.0)]))
+    rows = [[cell.text for cell in row] for row in table.rows if row]
+    assert rows == [
+        ["cut a-b", "Detected", "1.0 ms"],
+        ["cut a-b", "LSA arrived", "3.0 ms"],
+        ["cut a-b", "IGP repaired the path", "28 ms"],
+        ["cut a-b", "First packet after", "30 ms"],
+        ["cut a-b", "Beyond the IGP", "2.0 ms"],
+        ["cut a-b", "Tree computed", "4.0 ms"],  # a scheme's own, unknown here
+    ]
+    assert table.rows[0] is not None
+    assert table.rows[0][2].note == "by bfd"
+    assert table.rows[3] is not None
+    assert table.rows[3][2].note == "20–40"
+
+
+def test_state_says_at_how_many_nodes_there_is_any(sample: Bundle) -> None:
+    run = replace(sample.runs[0], state={"r1": {"flows (BFIR)": 2}, "r2": {"flows (BFIR)": 0}, "r3": {}})
+    (row,) = state(series_of([run])).rows
+    assert row is not None
+    assert (row[1].text, row[1].note) == ("2", "at 1 of 3 nodes, at most 2 at one")
+
+
+def test_no_message_of_a_protocol_is_said_to_be_none(sample: Bundle) -> None:
+    run = replace(sample.runs[0], control={"bier": {"messages": 0, "LSAs originated": 0}})
+    rows = control(series_of([run])).rows
+    assert [[cell.text for cell in row] for row in rows if row] == [["bier", "Messages", "0"]]
+
+
+def test_a_timeline_has_a_lane_for_each_router_that_changed(sample: Bundle) -> None:
+    ((_, svg), (_, restored)) = timelines(studies([sample])[0], "x")
+    for lane in ("r1", "r2", "r4", "r5", "site warsaw", "carrier lost", "router-LSA originated", "first packet after"):
+        assert f">{lane}</text>" in svg, lane
+    assert ">r10</text>" in svg  # its multicast route changed
+    assert ">r3</text>" not in svg
+    assert "carrier back" in restored
+    # What a scheme calls a stage is drawn by that name, and its other events are not.
+    run = sample.runs[0]
+    said = [Event(run.zero + 10.02, run_id(run), kind, "ctl") for kind in ("tree-computed", "tree-pondered")]
+    stages = tuple({**stage, "tree_computed_ms": 20.0} for stage in run.stages)
+    more = replace(sample, runs=(replace(run, stages=stages),), events=(*sample.events, *said))
+    svg = timelines(studies([more])[0], "x")[0][1]
+    assert ">ctl</text>" in svg
+    assert ">tree computed</text>" in svg
+    assert "pondered" not in svg

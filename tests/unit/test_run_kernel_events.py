@@ -13,6 +13,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from testbed.lab import rtnetlink as rt
 from testbed.run.kernel_events import Interpreter
 
+INET6, BRIDGE = 10, 7
 UP, DOWN, ADMIN_DOWN = 0x11043, 0x1003, 0x1002
 
 
@@ -84,9 +85,31 @@ def test_a_multipath_route(interpreter: Interpreter) -> None:
     assert (detail["via"], detail["ifname"]) == ("10.0.0.2,10.0.1.2", "r1-eth0,r1-eth1")
 
 
+def test_ipv6_routes(interpreter: Interpreter) -> None:
+    add = route(family=INET6, length=48, DST="fc00:0:7::", OIF=2, GATEWAY="fe80::1")
+    gone = route(rt.RTM_DELROUTE, family=INET6, length=48, DST="fc00:0:7::", OIF=3, GATEWAY="fe80::2")
+    assert interpreter.read(add + gone + route(family=INET6, length=0, OIF=2, GATEWAY="fe80::1")) == [
+        ("route", {"op": "add", "dst": "fc00:0:7::/48", "via": "fe80::1", "ifname": "r1-eth0"}),
+        ("route", {"op": "del", "dst": "fc00:0:7::/48", "via": "fe80::2", "ifname": "r1-eth1"}),
+        ("route", {"op": "add", "dst": "::/0", "via": "fe80::1", "ifname": "r1-eth0"}),
+    ]
+    hops = [
+        {"oif": oif, "hops": 0, "flags": 0, "attrs": [("RTA_GATEWAY", gateway)]}
+        for oif, gateway in ((2, "fe80::1"), (3, "fe80::2"))
+    ]
+    ((_, detail),) = interpreter.read(route(family=INET6, length=48, DST="fc00:0:7::", MULTIPATH=hops))
+    assert (detail["via"], detail["ifname"]) == ("fe80::1,fe80::2", "r1-eth0,r1-eth1")
+
+
+def test_what_every_link_has_of_ipv6_is_left_out(interpreter: Interpreter) -> None:
+    assert interpreter.read(route(family=INET6, length=64, DST="fe80::", OIF=2)) == []
+    assert interpreter.read(route(family=INET6, length=8, DST="ff00::", OIF=2)) == []
+
+
 def test_the_local_table_and_other_families_are_left_out(interpreter: Interpreter) -> None:
     assert interpreter.read(route(table=255, DST="10.9.0.1", OIF=2)) == []
-    assert interpreter.read(route(family=10, OIF=2)) == []
+    assert interpreter.read(route(table=255, family=INET6, length=128, DST="fc00:0:7::1", OIF=2)) == []
+    assert interpreter.read(route(family=BRIDGE, OIF=2)) == []
 
 
 @given(st.binary(max_size=200), st.sampled_from([16, 17, 24, 25]))

@@ -10,7 +10,7 @@ from testbed.plan.build import make_plan
 from testbed.plan.paths import next_hops
 from testbed.plan.types import Plan
 from testbed.record import Event
-from testbed.run.repair import Repairs, Way, way_to_site, way_to_source
+from testbed.run.repair import Repairs, Way, way_to_locator, way_to_site, way_to_source
 from testbed.spec.topology import Topology
 
 FAULT, UNTIL = 100.0, 110.0
@@ -67,6 +67,7 @@ def test_the_ways() -> None:
     loopback = RING.nodes["s1"].loopback
     assert loopback is not None
     assert way_to_site(RING, "s1-st") == Way("repo", "s1", f"{loopback.ip}/32")
+    assert way_to_locator(RING, "s1-st") == Way("repo", "s1", "fc00:0:6::/48")
 
 
 def test_it_is_the_last_router_on_the_new_path_that_counts() -> None:
@@ -126,6 +127,14 @@ def test_the_way_to_the_site_is_walked_from_the_source() -> None:
     assert repaired(*events, way=SOURCE) is None
 
 
+def test_the_way_to_the_locator_goes_by_ipv6_routes() -> None:
+    """As the kernel tells of them: routes over a link that is lost are withdrawn at once, others replaced."""
+    way = way_to_locator(RING, "s1-st")
+    events = [*CUT, route(2, "r1", prefix=way.prefix), route(30, "r1", "r4", prefix=way.prefix)]
+    assert repaired(*events, way=way) == 30
+    assert repaired(*events, way=way_to_site(RING, "s1-st")) is None
+
+
 def test_of_equal_costs_all_stale_next_hops_must_go() -> None:
     plan = plan_of({"repo": "repository", "r1": "router", "r2": "router", "s1": "site"},
                    ["repo-r1", "repo-r2", "r1-s1", "r2-s1"])  # fmt: skip
@@ -136,3 +145,16 @@ def test_of_equal_costs_all_stale_next_hops_must_go() -> None:
     for events, seconds in (([], 0.0), ([down], None), ([down, came], 0.03)):
         found = Repairs(plan, {"s1-st": way}, events).repaired("s1-st", FAULT, UNTIL)
         assert found == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_a_host_is_concerned_by_the_routers_on_its_way_and_by_what_is_no_router() -> None:
+    repairs = Repairs(RING, {"s1-st": SOURCE}, carrier(0, "link-down", "r2", "r3"))
+    before, after = (repairs.concerned("s1-st", FAULT + s) for s in (-1, 1))
+    assert before is not None
+    assert after is not None
+    assert {"r1", "r2", "r3"} <= before
+    assert "r4" not in before
+    assert {"r1", "r4", "r3", "repo", "s1"} <= after
+    assert "r2" not in after
+    assert "s1-st" in after
+    assert repairs.concerned("s2-st", FAULT) is None  # nobody said what its way is

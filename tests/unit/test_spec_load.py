@@ -19,7 +19,7 @@ from testbed.spec.load import Overrides, load_scenario, load_topology
 from testbed.spec.scenario import Scenario
 from testbed.spec.topology import Topology
 
-KNOWN = Known(schemes={"pim-ssm", "pim-sm"}, transports={"uftp"})
+KNOWN = Known(schemes={"pim-ssm", "pim-sm", "bier"}, transports={"uftp"})
 
 
 @pytest.mark.parametrize("name", catalog.ready_made("topology"))

@@ -20,6 +20,7 @@ from testbed.packet import (
     BitString,
     Ethernet,
     Ethertype,
+    Gre,
     Icmpv6Echo,
     IPv4,
     IPv6,
@@ -177,6 +178,59 @@ def bier_seeds() -> Seeds:
             ],
         ),
     )
+
+
+HERE, THERE = IPv4Address("198.51.100.1"), IPv4Address("198.51.100.10")  # ends of the sets' tunnel
+
+
+def tunnelled(carried: Frame, gre: dict[str, Any] | None = None, **fields: Any) -> Frame:
+    """A frame in a tunnel that ends here: the checksum of the outer header is mended."""
+    kind = int.from_bytes(carried.data[12:14], "big")
+    outer = replace(IPv4(THERE, HERE, Protocol.GRE, df=True), **fields)
+    packet = outer.encode(Gre(kind, **gre or {}).encode(carried.data[14:]))
+    return Frame(ethernet(Ethertype.IPV4, packet), TO_US | MEND_IPV4, mend=len(packet))
+
+
+def tunnel_seeds() -> Seeds:
+    for encap, one in (("ethernet", 1), ("mpls", 100)):
+        carried = bier(encap, one, {1, 2, 3, 11, 12})
+        yield f"tunnel-{encap}-in", seed("bier", bier(encap, one, {11, 12}), bier(encap, one, {1, 11}, dscp=46, tc=5))
+        yield f"tunnel-{encap}-out", seed("bier", tunnelled(carried), tunnelled(bier(encap, one, {11}, ttl=1)))
+        yield f"tunnel-{encap}-checksum", seed("bier", tunnelled(carried, {"checksum": True}))
+        yield f"tunnel-{encap}-back-in", seed("bier", tunnelled(bier(encap, one, {3}, inner=datagram(AROUND4))))
+        whole = tunnelled(carried)
+        for size in (33, 34, 37, 38, 45, 60):
+            yield f"tunnel-{encap}-cut-{size}", seed("bier", replace(whole, data=whole.data[:size], mend=size - 14))
+    carried = bier("ethernet", 1, {1, 2, 3, 11})
+    for name, fields in (
+        ("elsewhere", {"dst": IPv4Address("198.51.100.2")}),
+        ("options", {"options": bytes(8)}),
+        ("fragment", {"mf": True}),
+        ("last-fragment", {"fragment_offset": 8}),
+    ):
+        yield f"tunnel-{name}", seed("bier", tunnelled(carried, **fields))
+    for name, gre in (("key", {"key": 7}), ("sequence", {"sequence": 7}), ("version", {"version": 1})):
+        yield f"tunnel-gre-{name}", seed("bier", tunnelled(carried, gre))
+    wrong = tunnelled(carried, {"checksum": True})
+    yield "tunnel-gre-bad-checksum", seed("bier", replace(wrong, data=wrong.data[:-1] + b"?"))
+    cut = tunnelled(replace(carried, data=carried.data[:14]), {"checksum": True})
+    short = cut.data[:16] + b"\x00\x18" + cut.data[18:38]
+    yield "tunnel-gre-cut-checksum", seed("bier", replace(cut, data=short, mend=24))
+    yield "tunnel-payload", seed("bier", tunnelled(ip(datagram())), tunnelled(replace(ip(datagram(G6)))))
+    for name, at, value in (("version", 14, 0x65), ("ihl", 14, 0x44), ("long", 16, 0xFF), ("total", 17, 0x10)):
+        odd = bytearray(whole.data)
+        odd[at] = value
+        yield f"tunnel-ip-{name}", seed("bier", replace(whole, data=bytes(odd)))
+    data = whole.data[:24] + b"??" + whole.data[26:]
+    yield "tunnel-ip-checksum", seed("bier", replace(whole, data=data, flags=TO_US))
+    yield "tunnel-mpls-label", seed("mpls", tunnelled(labelled(1000)), tunnelled(labelled(16)), tunnelled(labelled(99)))
+    yield "tunnel-4096", seed("bier", bier("mpls", 1048575, {1, 64, 1024, 2048}, 4096), ip(datagram(G6)))
+    yield "tunnel-none", seed("bier", b"Udel path ethernet 1\ndel nexthop 10\nnode", tunnelled(carried))
+    wide = [interface(port, mtu=0xFFFF) for port in PORTS]
+    yield "tunnel-giant", seed("bier", *wide, replace(bier("ethernet", 1, {11}), pad=0xFFB0))
+    frame = bier("ethernet", 1, {11})
+    for less in (0, 1):
+        yield f"tunnel-mtu-{less}-short", seed("bier", interface("out1", mtu=len(frame.data) + 10 - less), frame)
 
 
 # RFC 8279 figures 1 and 5: neighbours, and for each bit of a BIFT F-BM and BFR-NBR. The RFC gives A's, B's and C's.
@@ -461,11 +515,12 @@ def machine_seeds() -> Seeds:
 
 # -- the control language ----------------------------------------------------------------------------------------------
 
-ROWS = """node source 2001:db8::1 ttl 9 fib 7
+ROWS = """node source 2001:db8::1 ttl 9 tunnel 192.0.2.7 fib 7
 port p transport context 65535
 port q
 nexthop 7 port p mac 02:00:00:00:00:01
 nexthop 8 port q via 192.0.2.1
+nexthop 9 port q via 192.0.2.1 tunnel 192.0.2.9
 nexthop 4294967294 port q via 2001:db8::1
 bift ethernet 5 sd 255 si 255 bsl 64 bfr-id 16321 context 1 mtu 65535
 path ethernet 5 0 0 fbm fffffffffffffffe nexthop 7 as 6
@@ -473,6 +528,7 @@ path ethernet 5 0 65535 fbm 1 local
 bift mpls 16 sd 1 si 2 bsl 4096
 path mpls 16 0 0 fbm 1 drop
 path mpls 16 1 0 fbm 00f nexthop 8
+path mpls 16 1 1 fbm 0f0 nexthop 9
 label 17 swap 18 nexthop 7
 label 18 pop nexthop 7
 label 19 pop
@@ -514,6 +570,15 @@ del""".splitlines()
 
 MISTAKES = """node ttl 0
 node nothing
+node tunnel
+node tunnel ::1
+node tunnel 232.1.1.1
+node
+node tunnel 192.0.2.9
+node tunnel 192.0.2.7 fib 9
+nexthop 7 port p via ::1 tunnel
+label 17 swap 18 nexthop 9
+branch 4 1 labels 30 nexthop 9
 port p
 nexthop 7 mac 02:00:00:00:00:01
 nexthop 7 nothing
@@ -624,6 +689,7 @@ def all_seeds() -> Seeds:
         for encap in ETHERTYPE:
             yield f"rfc8279-figure-1-{name}-{encap}", bier_walk(name, encap)
     yield "rfc8279-figure-6-B", figure_6()
+    yield from tunnel_seeds()
     yield from mpls_seeds()
     yield from mpls_walk()
     yield from srv6_seeds()

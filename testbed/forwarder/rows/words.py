@@ -88,6 +88,9 @@ class Words:
     def address(self) -> Address:
         return ip_address(self.word())
 
+    def address4(self) -> IPv4Address:
+        return IPv4Address(self.word())
+
     def address6(self) -> IPv6Address:
         return IPv6Address(self.word())
 

@@ -46,8 +46,11 @@ static void ip_input(struct work *w, struct bytes packet, unsigned version, cons
 			overlay_input(w, packet, port->context);
 		else
 			drop(w, DROP_IP_HEADER);
-	} else if (!group && version == 6 && port->transport && is_ours(port, destination)) {
-		srv6_input(w, packet); /* what is no SID of ours is the kernel's, silently */
+	} else if (!group && port->transport && is_ours(port, destination)) {
+		if (version == 6)
+			srv6_input(w, packet); /* what is no SID of ours is the kernel's, silently */
+		else
+			tunnel_input(w, packet); /* and so is what is no tunnel's */
 	}
 }
 

@@ -8,7 +8,8 @@
 #include "drops.h"
 #include "tables.h"
 
-/* Room for what is put in front of a packet: the longest is a BIER header of 4096 bits before an inner IPv6 header. */
+/* Room for what is put in front of a packet: the longest is a BIER header of 4096 bits before an inner IPv6 header, in a
+ * tunnel. */
 enum { HEAD_MAX = 640 };
 
 /* A frame as received, its Ethernet header first. */

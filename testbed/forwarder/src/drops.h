@@ -18,6 +18,10 @@
 	X(BIER_NO_PATH, "bier-no-path", "a bit without a path")                                               \
 	X(BIER_PATH_DROP, "bier-path-drop", "a bit whose path is to drop it (unreachable BFER)")              \
 	X(BIER_PROTO, "bier-proto", "BFER does not know the Proto")                                           \
+	/* tunnels around routers that are no BFRs, RFC 8279 section 6.9 */                                    \
+	X(FRAGMENT, "fragment", "tunnel packet in fragments")                                                  \
+	X(GRE, "gre", "GRE header of another version, or with fields that are not agreed on")                  \
+	X(GRE_PROTOCOL, "gre-protocol", "neither BIER nor MPLS in a tunnel")                                   \
 	/* MPLS */                                                                                            \
 	X(LABEL_UNKNOWN, "label-unknown", "no such label here")                                               \
 	X(LABEL_BOTTOM, "label-bottom", "label stack without a bottom, or bottom where more labels must follow")\

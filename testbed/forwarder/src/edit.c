@@ -15,6 +15,8 @@ static void do_node(struct reader *r)
 			address6(r, needed(r, "an address"), node.source);
 		else if (!strcmp(w, "ttl"))
 			node.ttl = number(r, "the TTL", 1, 255);
+		else if (!strcmp(w, "tunnel"))
+			tunnel_end(r, needed(r, "an IPv4 address"), node.tunnel);
 		else if (!strcmp(w, "fib"))
 			node.fib = nexthop_id(r);
 		else
@@ -60,6 +62,8 @@ static void do_nexthop(struct reader *r)
 			n.resolved = 1;
 		} else if (!strcmp(w, "via")) {
 			n.family = address(r, needed(r, "an address"), n.via);
+		} else if (!strcmp(w, "tunnel")) {
+			tunnel_end(r, needed(r, "an IPv4 address"), n.tunnel);
 		} else {
 			unknown(r, w);
 		}

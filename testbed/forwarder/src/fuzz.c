@@ -55,6 +55,7 @@ struct held {
 	bool may_change;
 	uint32_t copies;
 	uint32_t bier;             /* where its BIER header is, if it is for a BIFT; else 0 */
+	uint16_t type;             /* and the Ethertype before it */
 	uint32_t words;
 	uint64_t bits[WORDS_MAX]; /* that no copy has had yet */
 };
@@ -177,10 +178,28 @@ static void check_own_bits(const struct tables *t)
 	}
 }
 
+/* RFC 8279 section 6.9: a tunnel is for BIER alone, and has two ends. */
+static void check_tunnels(const struct tables *t)
+{
+	uint32_t here = get32(t->node.tunnel);
+	for (uint32_t i = 0; i < t->nexthops.n; i++) {
+		const struct nexthop *hop = table_at(&t->nexthops, i);
+		uint32_t there = get32(hop->tunnel);
+		require(!there || (here && here != there), "a tunnel without two ends");
+		require(!there || t->node.fib_index != i, "the kernel's routing behind a tunnel");
+		for (uint32_t k = 0; k < t->labels.n; k++)
+			require(!there || ((struct label *)table_at(&t->labels, k))->nexthop_index != i, "a label to a tunnel");
+		for (uint32_t k = 0; k < t->branches.n; k++)
+			require(!there || ((struct branch *)table_at(&t->branches, k))->nexthop_index != i,
+				"a branch to a tunnel");
+	}
+}
+
 /* What the core takes for granted of its tables, and UndefinedBehaviorSanitizer does not see. */
 static void check_rows(const struct tables *t)
 {
 	check_own_bits(t);
+	check_tunnels(t);
 	for (uint32_t i = 0; i < t->branches.n; i++)
 		require(((struct branch *)table_at(&t->branches, i))->depth <= STACK_MAX, "a branch too deep");
 	for (uint32_t i = 0; i < t->bifts.n; i++) {
@@ -248,7 +267,7 @@ static bool same_tables(const struct tables *a, const struct tables *b)
 		size_t from, to; /* octets of a row; not padding, not what follows from the rest or from the machine */
 	} parts[] = {
 		{&a->ports, &b->ports, 0, END(port, context)},
-		{&a->nexthops, &b->nexthops, 0, END(nexthop, via)},
+		{&a->nexthops, &b->nexthops, 0, END(nexthop, tunnel)},
 		{&a->bifts, &b->bifts, 0, END(bift, mtu)},
 		{&a->paths, &b->paths, 0, END(path, out_id)},
 		{&a->paths, &b->paths, offsetof(struct path, fbm), END(path, fbm)},
@@ -270,7 +289,8 @@ static bool same_tables(const struct tables *a, const struct tables *b)
 				return false;
 	}
 	return a->node.ttl == b->node.ttl && a->node.fib == b->node.fib &&
-	       !memcmp(a->node.source, b->node.source, ADDR_LEN);
+	       !memcmp(a->node.source, b->node.source, ADDR_LEN) &&
+	       !memcmp(a->node.tunnel, b->node.tunnel, IPV4_ADDR_LEN);
 }
 
 /* What `tables` shows, replace takes, and makes the same tables of it. */
@@ -369,13 +389,33 @@ static void control(const char *how, const uint8_t *text, size_t n)
 
 /* -- frames ------------------------------------------------------------------------------------------------------ */
 
-/* Where a frame's BIER header is: behind Ethernet, or behind labels. It is the core's to say whether it gets there. */
+/* Behind a tunnel's headers, if they are there: the Ethertype of what it carries. */
+static uint16_t behind_tunnel(const struct held *h, uint32_t *at)
+{
+	const uint8_t *ip = h->data + ETH_LEN;
+	if (h->length < ETH_LEN + IPV4_LEN || ip[9] != PROTO_GRE)
+		return 0;
+	*at = ETH_LEN + 4u * (ip[0] & 0xF) + GRE_LEN;
+	if (*at > h->length)
+		return 0;
+	const uint8_t *gre = h->data + *at - GRE_LEN;
+	if (gre[0] & 0x80)
+		*at += GRE_LEN;
+	return get16(gre + 2);
+}
+
+/* Where a frame's BIER header is: behind Ethernet, a tunnel's headers, or labels. It is the core's to say whether it gets
+ * there. */
 static void find_bier(struct held *h)
 {
 	const struct tables *t = core.tables;
-	uint32_t at = ETH_LEN, type = h->length >= ETH_LEN ? get16(h->data + 12) : 0;
+	uint32_t at = ETH_LEN;
+	uint16_t type = h->length >= ETH_LEN ? get16(h->data + 12) : 0;
+	if (type == ETHERTYPE_IPV4)
+		type = behind_tunnel(h, &at);
 	uint32_t key[BIFT_KEY] = {type == ETHERTYPE_MPLS ? ENCAP_MPLS : ENCAP_ETHERNET};
 	h->bier = 0;
+	h->type = type;
 	if (type != ETHERTYPE_MPLS && type != ETHERTYPE_BIER)
 		return;
 	for (; at + BIER_LEN <= h->length; at += LABEL_LEN) {
@@ -393,9 +433,9 @@ static void find_bier(struct held *h)
 
 /* RFC 8279 section 6.5, RFC 8296 section 2: the header of a copy of a packet that came with BIER. Every bit goes out
  * once at most, and none that did not come in. */
-static void check_bier_forwarded(struct held *h, const struct copy *c)
+static void check_bier_forwarded(struct held *h, const uint8_t *out)
 {
-	const uint8_t *in = h->data + h->bier, *out = c->head + ETH_LEN;
+	const uint8_t *in = h->data + h->bier;
 	uint64_t bits[WORDS_MAX];
 	bits_read(bits, out + BIER_LEN, h->words);
 	for (uint32_t i = 0; i < h->words; i++) {
@@ -436,6 +476,19 @@ static void check_ip(const struct copy *c, uint32_t at)
 	}
 }
 
+/* The headers that begin a tunnel, with which IP alone leaves more behind it in the head. */
+static void check_tunnel(const struct copy *c)
+{
+	const uint8_t *ip = c->head + ETH_LEN, *gre = ip + IPV4_LEN;
+	require(c->head_length >= ETH_LEN + IPV4_LEN + GRE_LEN, "tunnel: headers");
+	check_ip(c, ETH_LEN);
+	require(ip[0] == 0x45 && ip[9] == PROTO_GRE && get16(ip + 6) == IPV4_DONT_FRAGMENT, "tunnel: IPv4");
+	require(ip[8] == core.tables->node.ttl, "tunnel: TTL");
+	require(!memcmp(ip + 12, core.tables->node.tunnel, IPV4_ADDR_LEN) && get32(ip + 16), "tunnel: ends");
+	require(!get16(gre), "tunnel: GRE");
+	require(get16(gre + 2) == ETHERTYPE_BIER || get16(gre + 2) == ETHERTYPE_MPLS, "tunnel: payload");
+}
+
 static void check_copy(const struct copy *c)
 {
 	const struct port *port = table_at(&core.tables->ports, c->port);
@@ -448,15 +501,23 @@ static void check_copy(const struct copy *c)
 		h++;
 	require(h < held + n_held && c->tail_length <= h->length - (uint32_t)(c->tail - h->data), "tail");
 	require(++h->copies <= fan_out, "too many copies");
-	uint32_t type = get16(c->head + 12), below = c->head_length - ETH_LEN;
-	const uint8_t *at = c->head + ETH_LEN;
+	uint32_t type = get16(c->head + 12), from = ETH_LEN;
+	bool tunnel = type == ETHERTYPE_IPV4 && c->head_length > ETH_LEN + IPV4_LEN;
+	if (tunnel) {
+		check_tunnel(c);
+		from += IPV4_LEN + GRE_LEN;
+		type = get16(c->head + from - 2);
+	}
+	uint32_t below = c->head_length - from;
+	const uint8_t *at = c->head + from;
+	require(!tunnel || type == ETHERTYPE_BIER || (below >= BIER_LEN && at[2] & 1), "tunnel: no BIER");
 	if (type == ETHERTYPE_BIER || (type == ETHERTYPE_MPLS && below >= BIER_LEN && at[2] & 1 && at[4] >> 4 == 5)) {
 		check_bier(at, below);
-		if (h->bier && get16(h->data + 12) == type && below == BIER_LEN + 8 * h->words &&
+		if (h->bier && h->type == type && below == BIER_LEN + 8 * h->words &&
 		    c->tail == h->data + h->bier + below)
-			check_bier_forwarded(h, c);
+			check_bier_forwarded(h, at);
 		else
-			check_ip(c, ETH_LEN + BIER_LEN + (8u << ((at[5] >> 4) - 1)));
+			check_ip(c, from + BIER_LEN + (8u << ((at[5] >> 4) - 1)));
 	} else if (type == ETHERTYPE_MPLS) {
 		require(!below || (below >= LABEL_LEN && get32(at) >> 12 >= LABEL_FIRST_FREE && at[3]), "label");
 	} else {

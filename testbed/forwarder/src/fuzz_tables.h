@@ -11,7 +11,7 @@
 #define Z1024 Z256 Z256 Z256 Z256
 
 #define PORTS                                             \
-	"node source 2001:db8::1 ttl 64 fib 9",           \
+	"node source 2001:db8::1 ttl 64 tunnel 198.51.100.1 fib 9", \
 	"port in transport context 1",                    \
 	"port out1 transport",                            \
 	"port out2 transport context 2",                  \
@@ -22,7 +22,8 @@
 	"nexthop 2 port out2 mac 02:00:00:01:00:02",      \
 	"nexthop 3 port out3 via 192.0.2.3",              \
 	"nexthop 4 port out3 via 2001:db8:1::4",          \
-	"nexthop 9 port fib mac 02:00:00:01:00:09"
+	"nexthop 9 port fib mac 02:00:00:01:00:09",       \
+	"nexthop 10 port out1 mac 02:00:00:01:00:01 tunnel 198.51.100.10"
 
 /* Both encapsulations; one way, several, equal-cost alternatives; the shortest BitString and the longest. */
 static const char *const rows_bier[] = {
@@ -33,11 +34,13 @@ static const char *const rows_bier[] = {
 	"path ethernet 1 0 2 fbm 4 local",
 	"path ethernet 1 0 3 fbm f0 drop",
 	"path ethernet 1 0 4 fbm 300 nexthop 3",
+	"path ethernet 1 0 5 fbm c00 nexthop 10 as 13",
 	"bift mpls 100 sd 0 si 0 bsl 64 bfr-id 3 context 3",
 	"path mpls 100 0 0 fbm 9 nexthop 1 as 101",
 	"path mpls 100 0 1 fbm 2 nexthop 2",
 	"path mpls 100 0 2 fbm 4 local",
 	"path mpls 100 0 3 fbm 300 nexthop 4 as 16",
+	"path mpls 100 0 4 fbm c00 nexthop 10 as 113",
 	"bift ethernet 2 sd 1 si 1 bsl 256 bfr-id 257 context 4", /* BFR-id 257 is bit 1 of SI 1 */
 	"path ethernet 2 0 0 fbm " F64 F64 " nexthop 1",
 	"path ethernet 2 0 1 fbm " F64 Z64 " nexthop 2",
@@ -57,7 +60,7 @@ static const char *const rows_bier[] = {
 	"path ethernet 0 0 1 fbm 8" Z1024 Z1024 Z1024 Z256 Z256 Z256 Z64 Z64 Z64 "000000000000000 local",
 	"bift mpls 1048575 sd 2 si 0 bsl 4096 bfr-id 7",
 	"path mpls 1048575 0 0 fbm " F1024 F1024 Z1024 Z1024 " nexthop 1",
-	"path mpls 1048575 0 1 fbm " F1024 F1024 " nexthop 2",
+	"path mpls 1048575 0 1 fbm " F1024 F1024 " nexthop 10",
 	"label 30 pop",
 	"label 31 pop context 2",
 	"flow 1 * * bier ethernet 1 f bier mpls 100 f port host",

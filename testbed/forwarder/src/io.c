@@ -27,6 +27,7 @@ struct lane {
 	int fd;              /* -1: none */
 	uint32_t ifindex;
 	bool transport, context; /* what the filter lets through */
+	uint32_t tunnel;         /* and the address at which tunnels end here; 0: none does */
 	bool refused;            /* the last attempt to open it failed, and the log says so */
 	uint32_t port;           /* its row in the tables */
 	uint32_t waiting;
@@ -49,26 +50,35 @@ struct io {
 
 /* -- sockets ----------------------------------------------------------------------------------------------------- */
 
-/* Only what concerns the core is queued: BIER, MPLS and unicast IPv6 for this station where the port is transport, IP
- * multicast where it has a context. What was in a VLAN (the kernel has taken the tag off) is for another interface. Jumps
+/* Only what concerns the core is queued: BIER, MPLS, unicast IPv6 for this station and tunnels that end here where the
+ * port is transport, IP multicast where it has a context. What was in a VLAN (the kernel has taken the tag off) is for another interface. Jumps
  * are counted in instructions to skip. */
-static bool set_filter(int fd, bool transport, bool context)
+static bool set_filter(int fd, const struct lane *lane)
 {
-	uint32_t tree = transport ? UINT32_MAX : 0, group = context ? UINT32_MAX : 0;
+	uint32_t tree = lane->transport ? UINT32_MAX : 0, group = lane->context ? UINT32_MAX : 0;
+	uint32_t tunnel = lane->tunnel ? tree : 0;
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)SKF_AD_OFF + SKF_AD_VLAN_TAG),
-		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0xFFF, 12, 0), /* nothing, or */
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0xFFF, 18, 0), /* nothing, or */
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_BIER, 9, 0), /* to tree */
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_MPLS, 8, 0), /* to tree */
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 3, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV4, 0, 7), /* or nothing */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_BIER, 15, 0), /* to tree */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_MPLS, 14, 0), /* to tree */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV4, 3, 13), /* or nothing */
+		/* IPv6 */
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)SKF_AD_OFF + SKF_AD_PKTTYPE),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_MULTICAST, 3, 5), /* to group, or nothing */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_HOST, 10, 0),      /* to tree */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_MULTICAST, 7, 10), /* to group, or nothing */
+		/* IPv4 */
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)SKF_AD_OFF + SKF_AD_PKTTYPE),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_HOST, 2, 0), /* to tree */
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_MULTICAST, 0, 2), /* or nothing */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_MULTICAST, 5, 0), /* to group */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_HOST, 0, 7),	     /* or nothing */
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETH_LEN + 9),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PROTO_GRE, 0, 5), /* or nothing */
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ETH_LEN + 16),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, lane->tunnel, 1, 3), /* to tunnel, or nothing */
 		BPF_STMT(BPF_RET | BPF_K, group),
+		BPF_STMT(BPF_RET | BPF_K, tunnel),
 		BPF_STMT(BPF_RET | BPF_K, tree),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
@@ -117,7 +127,7 @@ static void open_lane(struct io *io, uint32_t index, uint32_t ifindex)
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd >= 0)
 		set_options(fd, lane);
-	if (fd < 0 || !set_filter(fd, lane->transport, lane->context) ||
+	if (fd < 0 || !set_filter(fd, lane) ||
 	    bind(fd, (struct sockaddr *)&address, sizeof address) || epoll_ctl(io->epoll, EPOLL_CTL_ADD, fd, &event)) {
 		if (!lane->refused && errno != ENODEV) /* gone by now, as netlink is about to say */
 			log_line("port %.15s: no packet socket: %s", lane->name, strerror(errno));
@@ -173,7 +183,10 @@ static uint32_t lane_of(struct io *io, const struct port *port)
 static void fit_lane(struct io *io, uint32_t index, const struct port *port)
 {
 	struct lane *lane = io->lanes[index];
-	bool other = lane->transport != (bool)port->transport || lane->context != (bool)port->context;
+	uint32_t tunnel = get32(io->core->tables->node.tunnel);
+	bool other = lane->transport != (bool)port->transport || lane->context != (bool)port->context ||
+		     lane->tunnel != tunnel;
+	lane->tunnel = tunnel;
 	lane->transport = port->transport;
 	lane->context = port->context;
 	if (lane->fd >= 0 && lane->ifindex != port->ifindex)
@@ -182,7 +195,7 @@ static void fit_lane(struct io *io, uint32_t index, const struct port *port)
 		open_lane(io, index, port->ifindex);
 	} else if (lane->fd >= 0 && other) {
 		int partial = lane->context;
-		if (!set_filter(lane->fd, lane->transport, lane->context))
+		if (!set_filter(lane->fd, lane))
 			log_line("port %.15s: no filter: %s", lane->name, strerror(errno));
 		setsockopt(lane->fd, SOL_PACKET, PACKET_AUXDATA, &partial, sizeof partial);
 	}

@@ -17,6 +17,7 @@
 #include "io.h"
 #include "link.h"
 #include "log.h"
+#include "quiet.h"
 #include "session.h"
 
 static const char usage[] =
@@ -33,6 +34,7 @@ struct shell {
 	struct link link;
 	struct control *control;
 	int epoll, signals, timer;
+	int quiet;
 	uint64_t logged[DROP_COUNT];
 };
 
@@ -63,6 +65,7 @@ static void tables_replaced(void *owner)
 	struct shell *s = owner;
 	const struct tables *t = s->core.tables;
 	link_reconcile(&s->link, &s->core);
+	quiet_reconcile(&s->quiet, get32(t->node.tunnel));
 	io_reconcile(s->io);
 	log_line("tables: %u ports, %u next hops, %u bifts with %u paths, %u labels, %u sids, %u segments with %u branches, "
 		 "%u flows",
@@ -186,7 +189,7 @@ static int start(struct shell *s, const char *control)
 
 static int run(const char *control, const char *tables, const char *log)
 {
-	static struct shell s;
+	static struct shell s = {.quiet = -1};
 	if (!(s.core.tables = tables_new()))
 		return failed("memory");
 	if (!log_open(log))

@@ -5,7 +5,6 @@ enum {
 	IPV4_TTL = 8,
 	IPV4_CHECKSUM = 10,
 	IPV6_HOP_LIMIT = 7,
-	IPV4_FRAGMENT = 0x3FFF, /* more fragments, or an offset */
 	UDP_CHECKSUM = 6,
 	TCP_CHECKSUM = 16,
 };

@@ -75,6 +75,15 @@ void copy_send(struct work *w, struct copy *c, struct bytes tail, uint32_t nexth
 void copy_send_group(struct work *w, struct copy *c, struct bytes tail, uint32_t port_index, unsigned family,
 		     const uint8_t *group, struct counter *counter);
 
+/* -- tunnels to BFR-NBRs that are not on a link (tunnel.c), RFC 8279 section 6.9 ---------------------------------- */
+
+/* Put the tunnel's headers before what is in the head, a BIER header for a neighbour that wants this Ethertype. False:
+ * it was dropped. */
+bool tunnel_push(struct work *w, struct copy *c, const uint8_t *far_end, uint32_t tail_length, uint16_t ethertype);
+
+/* An IPv4 packet for this station: what a tunnel that ends here carries is taken out of it. */
+void tunnel_input(struct work *w, struct bytes packet);
+
 /* -- the planes -------------------------------------------------------------------------------------------------- */
 
 /* A BIER packet from its BIER header on, behind Ethertype 0xAB37. */

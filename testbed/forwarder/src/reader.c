@@ -84,6 +84,16 @@ uint32_t address(struct reader *r, const char *text, uint8_t *to)
 	return 0;
 }
 
+void tunnel_end(struct reader *r, const char *text, uint8_t *to)
+{
+	if (!text)
+		return;
+	if (inet_pton(AF_INET, text, to) != 1)
+		fail(r, "an IPv4 address is wanted", text);
+	else if (to[0] == 0 || to[0] == 127 || to[0] >= 224) /* RFC 6890: this network, loopback; multicast, reserved */
+		fail(r, "a tunnel ends at a unicast address", text);
+}
+
 void name(struct reader *r, const char *text, char *to)
 {
 	memset(to, 0, NAME_LEN);

@@ -40,6 +40,9 @@ uint32_t context_number(struct reader *r);
 void address6(struct reader *r, const char *text, uint8_t *to);
 uint32_t address(struct reader *r, const char *text, uint8_t *to);
 void name(struct reader *r, const char *text, char *to);
+
+/* One end of a tunnel: an IPv4 address that one host can have. */
+void tunnel_end(struct reader *r, const char *text, uint8_t *to);
 void mac(struct reader *r, const char *text, uint8_t *to);
 
 /* A BitString as a hexadecimal number: its last digit holds bits 4 to 1. */

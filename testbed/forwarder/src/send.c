@@ -46,6 +46,11 @@ void copy_send(struct work *w, struct copy *c, struct bytes tail, uint32_t nexth
 		drop(w, DROP_NO_NEIGHBOUR);
 		return;
 	}
+	if (get32(nexthop->tunnel)) {
+		if (!tunnel_push(w, c, nexthop->tunnel, tail.length, ethertype))
+			return;
+		ethertype = ETHERTYPE_IPV4;
+	}
 	memcpy(c->head, nexthop->mac, MAC_LEN);
 	put16(c->head + 12, ethertype);
 	send(w, c, tail, nexthop->port_index, counter);

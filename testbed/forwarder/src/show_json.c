@@ -45,6 +45,8 @@ static void nexthop(struct text *out, const struct tables *t, const void *row)
 	string(out, n->port, NAME_LEN);
 	if (n->family)
 		text_add(out, ",\"via\":\"%s\"", address_text(a, n->family, n->via));
+	if (get32(n->tunnel))
+		text_add(out, ",\"tunnel\":\"%s\"", address_text(a, 4, n->tunnel));
 	if (n->resolved)
 		text_add(out, ",\"mac\":\"%s\"", mac_text(m, n->mac));
 	text_add(out, ",\"resolved\":%s}", n->resolved ? "true" : "false");
@@ -185,6 +187,8 @@ void show_json(struct text *out, const struct core *c)
 	const struct tables *t = c->tables;
 	char a[ADDRESS_TEXT];
 	text_add(out, "{\"node\":{\"ttl\":%u,\"source\":\"%s\"", t->node.ttl, address_text(a, 6, t->node.source));
+	if (get32(t->node.tunnel))
+		text_add(out, ",\"tunnel\":\"%s\"", address_text(a, 4, t->node.tunnel));
 	if (t->node.fib != NONE)
 		text_add(out, ",\"fib\":%u", t->node.fib);
 	text_add(out, "}");

@@ -14,6 +14,8 @@ static void node_line(struct text *out, const struct node *node)
 	text_add(out, "node ttl %u", node->ttl);
 	if (memcmp(node->source, unset, ADDR_LEN))
 		text_add(out, " source %s", address_text(a, 6, node->source));
+	if (get32(node->tunnel))
+		text_add(out, " tunnel %s", address_text(a, 4, node->tunnel));
 	if (node->fib != NONE)
 		text_add(out, " fib %u", node->fib);
 	text_add(out, "\n");
@@ -29,8 +31,11 @@ static void port_line(struct text *out, const struct port *p)
 static void nexthop_line(struct text *out, const struct nexthop *n)
 {
 	char a[ADDRESS_TEXT], m[MAC_TEXT];
-	text_add(out, "nexthop %u port %.15s %s %s\n", n->id, n->port, n->family ? "via" : "mac",
+	text_add(out, "nexthop %u port %.15s %s %s", n->id, n->port, n->family ? "via" : "mac",
 		 n->family ? address_text(a, n->family, n->via) : mac_text(m, n->mac));
+	if (get32(n->tunnel))
+		text_add(out, " tunnel %s", address_text(a, 4, n->tunnel));
+	text_add(out, "\n");
 }
 
 static void bift_line(struct text *out, const struct bift *b)

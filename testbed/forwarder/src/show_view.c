@@ -29,6 +29,8 @@ static void to_nexthop(struct text *out, const struct tables *t, uint32_t id)
 		return;
 	text_add(out, "%.15s via %s%s", n->port, n->family ? address_text(a, n->family, n->via) : mac_text(a, n->mac),
 		 n->resolved ? "" : " (unresolved)");
+	if (get32(n->tunnel))
+		text_add(out, ", tunnel to %s", address_text(a, 4, n->tunnel));
 }
 
 static void bift_view(struct text *out, const struct core *c)
@@ -41,7 +43,7 @@ static void bift_view(struct text *out, const struct core *c)
 		if (b->bfr_id)
 			text_add(out, ", own BFR-id %u", b->bfr_id);
 		text_add(out, "; %llu delivered here\n", (unsigned long long)b->delivered.packets);
-		text_add(out, "  %-3s %12s  %-40s %s\n", "way", "packets", "neighbour", "BFR-ids (F-BM)");
+		text_add(out, "  %-3s %12s  %-56s %s\n", "way", "packets", "neighbour", "BFR-ids (F-BM)");
 		for (uint32_t k = 0; k < b->paths; k++) {
 			const struct path *p = table_at(&t->paths, b->first_path + k);
 			struct text to = {0};
@@ -52,7 +54,7 @@ static void bift_view(struct text *out, const struct core *c)
 			} else {
 				text_add(&to, p->kind == PATH_LOCAL ? "this router" : "unreachable");
 			}
-			text_add(out, "  %-3u %12llu  %-40s ", p->way, (unsigned long long)p->sent.packets,
+			text_add(out, "  %-3u %12llu  %-56s ", p->way, (unsigned long long)p->sent.packets,
 				 to.at ? to.at : "");
 			ids(out, p->fbm, b->si, 64 * b->words);
 			text_add(out, "\n");

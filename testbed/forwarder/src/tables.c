@@ -106,6 +106,15 @@ static void seal_nexthop_of(const struct tables *t, uint32_t id, uint32_t *index
 		problem(p, "%s %u: there is no nexthop %u", what, number, id);
 }
 
+/* A tunnel carries BIER, and nothing else does through it. */
+static void seal_no_tunnel(const struct tables *t, uint32_t index, struct problems *p, const char *what,
+			   uint32_t number)
+{
+	const struct nexthop *nexthop = index == NONE ? NULL : table_at(&t->nexthops, index);
+	if (nexthop && get32(nexthop->tunnel))
+		problem(p, "%s %u: nexthop %u is a tunnel, which is for paths of a bift only", what, number, nexthop->id);
+}
+
 static void seal_ports(struct tables *t, const struct tables *old)
 {
 	for (uint32_t i = 0; old && i < t->ports.n; i++) {
@@ -129,6 +138,10 @@ static void seal_nexthops(struct tables *t, const struct tables *old, struct pro
 		nexthop->port_index = index_of(&t->ports, nexthop->port);
 		if (nexthop->port_index == NONE)
 			problem(p, "nexthop %u: there is no port %s", nexthop->id, nexthop->port);
+		if (get32(nexthop->tunnel) && !get32(t->node.tunnel))
+			problem(p, "nexthop %u: a tunnel needs this router's end as well: node tunnel ADDRESS", nexthop->id);
+		if (get32(nexthop->tunnel) && get32(nexthop->tunnel) == get32(t->node.tunnel))
+			problem(p, "nexthop %u: a tunnel from this router to itself", nexthop->id);
 		const struct nexthop *before = old ? table_find(&old->nexthops, &nexthop->id) : NULL;
 		if (nexthop->family && before && before->family == nexthop->family &&
 		    !memcmp(before->via, nexthop->via, ADDR_LEN) && !memcmp(before->port, nexthop->port, NAME_LEN)) {
@@ -241,6 +254,7 @@ static void seal_labels(struct tables *t, struct problems *p)
 		label->nexthop_index = label->segment_index = NONE;
 		if (label->kind == LABEL_SWAP || label->kind == LABEL_POP_TO)
 			seal_nexthop_of(t, label->nexthop, &label->nexthop_index, p, "label", label->label);
+		seal_no_tunnel(t, label->nexthop_index, p, "label", label->label);
 		if (label->kind == LABEL_REPLICATE &&
 		    (label->segment_index = index_of(&t->segments, &label->segment)) == NONE)
 			problem(p, "label %u: there is no segment %u", label->label, label->segment);
@@ -270,6 +284,7 @@ static void seal_branch(const struct tables *t, const struct segment *segment, s
 	branch->nexthop_index = NONE;
 	if (branch->nexthop != NONE)
 		seal_nexthop_of(t, branch->nexthop, &branch->nexthop_index, p, "branch of segment", branch->segment);
+	seal_no_tunnel(t, branch->nexthop_index, p, "branch of segment", branch->segment);
 	if (branch->plane == PLANE_SRV6 && branch->steer == STEER_SRH && segment->role != ROLE_HEAD)
 		problem(p, "branch of segment %u: only a head may put the segments in its own encapsulation",
 			branch->segment);
@@ -338,5 +353,6 @@ bool tables_seal(struct tables *t, const struct tables *old, struct problems *p)
 	t->node.fib_index = NONE;
 	if (t->node.fib != NONE)
 		seal_nexthop_of(t, t->node.fib, &t->node.fib_index, p, "node's fib", 0);
+	seal_no_tunnel(t, t->node.fib_index, p, "node's fib", 0);
 	return p->count == before;
 }

@@ -38,12 +38,14 @@ struct port {
 	struct counter rx, tx;
 };
 
-/* A neighbour on a port: by its link-layer address, or by an IP address that the shell resolves. */
+/* A neighbour on a port: by its link-layer address, or by an IP address that the shell resolves. With a tunnel, the
+ * neighbour is where the way to the tunnel's far end begins, and that end is the BFR-NBR (RFC 8279 section 6.9). */
 struct nexthop {
 	uint32_t id;
 	char port[NAME_LEN];
 	uint32_t family; /* of `via`: 0 (none: `mac` is given), 4, 6 */
 	uint8_t via[ADDR_LEN];
+	uint8_t tunnel[IPV4_ADDR_LEN]; /* its far end; zero: none */
 	uint8_t mac[MAC_LEN];
 	uint8_t resolved; /* whether `mac` holds; follows the kernel's neighbour table where `via` is given */
 	/* -- */
@@ -185,6 +187,7 @@ enum {
 /* What concerns the router as a whole. */
 struct node {
 	uint8_t source[ADDR_LEN]; /* of the outer header of what it encapsulates in IPv6 */
+	uint8_t tunnel[IPV4_ADDR_LEN]; /* this router's end of every tunnel; zero: it has none */
 	uint32_t ttl;             /* that it sends BIER packets, labels and outer headers with */
 	uint32_t fib;             /* next hop to the kernel's own routing, for what this router originates; NONE: none */
 	/* -- */

@@ -22,7 +22,11 @@ enum {
 	BIER_PROTO_IPV6 = 6,
 
 	IPV4_LEN = 20,
+	IPV4_ADDR_LEN = 4,
+	IPV4_DONT_FRAGMENT = 0x4000,
+	IPV4_FRAGMENT = 0x3FFF, /* more fragments, or an offset */
 	IPV6_LEN = 40,
+	GRE_LEN = 4, /* without what its flags announce, RFC 2784 section 2.1 */
 	ADDR_LEN = 16, /* an IPv6 address; an IPv4 one uses the first 4 of the 16 */
 
 	PROTO_HOPOPTS = 0,
@@ -31,6 +35,7 @@ enum {
 	PROTO_UDP = 17,
 	PROTO_IPV6 = 41,
 	PROTO_ROUTING = 43,
+	PROTO_GRE = 47,
 	PROTO_ICMPV6 = 58,
 	PROTO_DSTOPTS = 60,
 	ROUTING_TYPE_SRH = 4, /* RFC 8754 section 2 */
