@@ -38,7 +38,7 @@ from testbed.control.p2mp.instances import ORDERS  # noqa: E402
 BASE, PORT, COMMANDS, SEED = IPv4Address("127.66.0.0"), 27701, 27702, 1
 DEADLINE = 30.0
 GOAL_MS = 50.0
-STAGES = ("computed", "programmed", "switched", "answered")
+STAGES = ("computed", "confirmed", "switched", "answered")
 PROCESSOR = ("tree, processor", "controller, processor")
 
 

@@ -6,7 +6,6 @@ root sends into the tree.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -19,10 +18,12 @@ from testbed.control.p2mp.trees import ALGORITHMS
 from testbed.control.replication_config import PLANES
 from testbed.errors import LabError, Problem, RequestError
 from testbed.lab.lab import Lab
+from testbed.lab.messages import Reading
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.plan.frr import PimFeatures
 from testbed.plan.types import Plan, Role
+from testbed.schemes import agents
 from testbed.schemes.base import Flow, SchemeEvent
 from testbed.schemes.ingress_replication import router_id
 from testbed.schemes.options import chosen
@@ -40,7 +41,7 @@ class SrP2mp:
 
     name = "sr-p2mp"
     features: PimFeatures | None = None
-    ospf_api = True
+    stages: tuple[str, ...] = ("rows", "computed", "programmed", "switched")
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         options = dict(options)
@@ -54,6 +55,7 @@ class SrP2mp:
         }
         self._choice = {key: str(value) for key, value in chosen(self.name, options, choices).items()}
         self.agents = ReplicationAgents(self._choice["dataplane"])
+        self.underlay = self.agents.underlay
 
     def flow(self, number: int) -> Flow:
         return Flow(number, f"232.3.0.{number}", ssm=True)
@@ -132,17 +134,14 @@ class SrP2mp:
 
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
         yield from self.agents.events(lab)
-        node = self.controller(lab)
-        path = node.folder / "log" / f"{CONTROLLER}.jsonl"
-        for line in path.read_text().splitlines() if path.exists() else ():
-            event = json.loads(line)
-            yield SchemeEvent(event["t"], event["kind"], node.name, event["detail"])
+        yield from agents.events([self.controller(lab)], CONTROLLER)
 
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         return self.agents.state(lab)
 
-    def control(self, lab: Lab) -> dict[str, dict[str, int]]:
-        return {"replication": self.agents.control(lab)}
+    def control(self, lab: Lab) -> Reading:
+        """What the controller tells agents is counted by these."""
+        return self.agents.control(lab)
 
 
 def _own_router(plan: Plan, node: str) -> str:

@@ -17,13 +17,12 @@ from typing import Any
 import pytest
 from small_lab import wait_for
 from streams import Stream
-from test_replication import SITES, TOPOLOGY
+from test_replication import SITES, TIMERS, TOPOLOGY
 
 from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
-from testbed.plan.timers import profile
+from testbed.schemes.base import router_configs
 from testbed.schemes.sr_p2mp import CONTROLLER, SrP2mp
 from testbed.spec.load import load_topology
 
@@ -41,17 +40,7 @@ class P2mpLab:
         self.scheme = SrP2mp(options)
         (folder / "square.yaml").write_text(TOPOLOGY)
         plan = make_plan(load_topology(str(folder / "square.yaml")))
-        configs = {
-            router.name: render(
-                plan,
-                router.name,
-                scheme_features=None,
-                timers=profile("fast"),
-                frr_version=frr_version(),
-                ospf_api=True,
-            )
-            for router in plan.routers
-        }
+        configs = router_configs(plan, self.scheme, TIMERS, frr_version())
         self.lab = Lab(plan, configs)
 
     def __enter__(self) -> P2mpLab:
@@ -94,9 +83,10 @@ class P2mpLab:
         return policy["ready"] and not policy["unreachable"] and len(policy["instances"]) == 1
 
 
-@pytest.fixture(scope="module", params=["pinned", "loose"])
+@pytest.fixture(scope="module", params=["sr-mpls pinned", "sr-mpls loose", "srv6 pinned", "srv6 loose"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P2mpLab]:
-    with P2mpLab(tmp_path_factory.mktemp("square"), branches=request.param) as made:
+    dataplane, branches = request.param.split()
+    with P2mpLab(tmp_path_factory.mktemp("square"), dataplane=dataplane, branches=branches) as made:
         yield made
 
 

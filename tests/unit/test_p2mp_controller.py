@@ -159,16 +159,16 @@ def test_a_policy_from_the_command_to_the_flows(net: Net) -> None:
     assert answer["ok"]
     assert answer["unreachable"] == []
     assert net.arrivals(leaves)
-    wanted = ("lsa", "graph", "computed", "instance", "programmed", "switched")
+    wanted = ("lsa", "graph", "computed", "instance", "confirmed", "switched")
     kinds = {kind: controller.events(kind) for kind in wanted}
     assert all(kinds.values()), kinds
     (instance,) = kinds["instance"]
     assert instance["detail"]["leaves"] == len(leaves)
-    assert len(kinds["programmed"]) == instance["detail"]["segments"]
+    assert len(kinds["confirmed"]) == instance["detail"]["segments"]
     (switched,) = kinds["switched"]
     times = [switched["detail"][key] for key in ("sent", "received", "applied")]
     assert [*times, switched["t"]] == sorted([*times, switched["t"]])
-    assert max(each["detail"]["applied"] for each in kinds["programmed"][:-1]) <= switched["detail"]["sent"]
+    assert max(each["detail"]["applied"] for each in kinds["confirmed"][:-1]) <= switched["detail"]["sent"]
     state = controller.ask("state")
     assert state["policies"][0]["ready"]
     assert state["counts"]["agents"]["sent"] == 2 * len(net.area.routers) + instance["detail"]["segments"]

@@ -185,7 +185,7 @@ class Controller:
     def _confirmed(self, router: IPv4Address, request: Json, answer: Json, sent: float | None, t: float) -> None:
         times = {"sent": sent, "received": answer.get("received"), "applied": answer.get("t")}
         detail = {"router": str(router), "seq": request["seq"], "segments": len(request["segments"])}
-        self._report("programmed", detail | {"deleted": len(request["delete"])} | times, t)
+        self._report("confirmed", detail | {"deleted": len(request["delete"])} | times, t)
         for policy in request["policies"]:
             what = {key: policy[key] for key in ("root", "tree", "active")}
             self._report("switched", what | times, t)
