@@ -25,7 +25,7 @@ class OspfConnection:
 
     def __init__(self, address: str, port: int, timeout: float) -> None:
         self.ended = ""
-        self._requests, listener = _port_pair(address)
+        self._requests, listener = _port_pair(_own_address(address))
         try:
             with listener:
                 listener.settimeout(timeout)
@@ -71,6 +71,14 @@ class OspfConnection:
     def close(self) -> None:
         self._requests.close()
         self._notifications.close()
+
+
+def _own_address(other: str) -> str:
+    """From where we speak to `other`, which need not be this node. Raises OSError where there is no route."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((other, 9))  # sends nothing
+        own: str = probe.getsockname()[0]
+        return own
 
 
 def _port_pair(address: str) -> tuple[socket.socket, socket.socket]:

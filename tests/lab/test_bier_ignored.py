@@ -30,8 +30,8 @@ from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.packet.ospf_bier import BIER as BIER_TLV
 from testbed.packet.ospf_bier import BIER_MPLS_ENCAPSULATION, BierSubTlv, ExtendedPrefix, MplsEncapsulation
-from testbed.packet.ospf_extended import EXTENDED_PREFIX as PREFIX_TLV
 from testbed.packet.ospf_bier_accept import Reason
+from testbed.packet.ospf_extended import EXTENDED_PREFIX as PREFIX_TLV
 from testbed.packet.ospf_tlv import encode_tlv
 from testbed.plan.build import make_plan
 from testbed.plan.frr import Underlay, render

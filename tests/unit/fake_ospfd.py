@@ -35,7 +35,8 @@ class FakeOspfd:
     """One client at a time. What it does to a request can be replaced: `on_request(message)` is called first, and
     its reply's code is taken if it is not None. `piecemeal`: every octet travels on its own."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, router: IPv4Address = ROUTER) -> None:
+        self.router = router
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self.lsdb: dict[LsaKey, Lsa] = {}
@@ -71,14 +72,13 @@ class FakeOspfd:
         """A new instance, told as FRR does: the one that it replaces is deleted first."""
         old = self.lsdb.get(lsa.key)
         self.lsdb[lsa.key] = lsa
-        if old:
-            self.say(LsaDelete(NO_INTERFACE, BACKBONE, is_self, old))
-        self.say(LsaUpdate(NO_INTERFACE, BACKBONE, is_self, lsa))
+        before = [LsaDelete(NO_INTERFACE, BACKBONE, is_self, old)] if old else []
+        self.say(*before, LsaUpdate(NO_INTERFACE, BACKBONE, is_self, lsa))  # at once, so that no echo comes between
 
     def flush(self, key: LsaKey) -> None:
         """An LSA leaves the LSDB."""
         lsa = self.lsdb.pop(key)
-        self.say(LsaDelete(NO_INTERFACE, BACKBONE, key.advertising_router == ROUTER, lsa))
+        self.say(LsaDelete(NO_INTERFACE, BACKBONE, key.advertising_router == self.router, lsa))
 
     def become_ready(self) -> None:
         self.ready = True
@@ -96,9 +96,13 @@ class FakeOspfd:
         while True:
             try:
                 requests, (host, port) = self._listener.accept()
-                notifications = socket.create_connection((host, port + 1))
             except OSError:
                 return
+            try:
+                notifications = socket.create_connection((host, port + 1))
+            except OSError:  # the client has given up waiting
+                requests.close()
+                continue
             with requests, notifications:
                 with self._lock:
                     self._sockets = requests, notifications
@@ -129,18 +133,17 @@ class FakeOspfd:
         match message:
             case SyncLsdb():
                 for lsa in list(self.lsdb.values()):
-                    is_self = lsa.advertising_router == ROUTER
+                    is_self = lsa.advertising_router == self.router
                     self.say(LsaUpdate(NO_INTERFACE, BACKBONE, is_self, lsa), sequence=sequence)
             case SyncRouterId():
-                self.say(RouterIdChange(ROUTER), sequence=sequence)
+                self.say(RouterIdChange(self.router), sequence=sequence)
             case RegisterOpaqueType() if self.ready:
                 self.become_ready()
             case OriginateRequest():
-                old = self.lsdb.get(LsaKey(message.lsa.type, message.lsa.id, ROUTER))
+                old = self.lsdb.get(LsaKey(message.lsa.type, message.lsa.id, self.router))
                 sequence_number = old.sequence + 1 if old else message.lsa.sequence
-                self.install(
-                    Lsa(message.lsa.type, message.lsa.id, ROUTER, message.lsa.body, sequence_number), is_self=True
-                )
+                lsa = Lsa(message.lsa.type, message.lsa.id, self.router, message.lsa.body, sequence_number)
+                self.install(lsa, is_self=True)
 
     def _write(self, to: socket.socket, messages: Iterable[Says]) -> None:
         octets = b"".join(frame(message, sequence) for message, sequence in messages)

@@ -1,0 +1,158 @@
+"""SR-P2MP in a real lab: FRR's OSPF, replication agents, forwarders, and the controller on the repository's host.
+
+        repo --- r1 --- s1
+                 |       |      A square: whatever link between routers fails, each site can still be reached.
+                s3 ---- s2
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_lab import wait_for
+from streams import Stream
+from test_replication import SITES, TIMERS, TOPOLOGY
+
+from testbed.lab.capabilities import frr_version
+from testbed.lab.lab import Lab
+from testbed.plan.build import make_plan
+from testbed.schemes.base import router_configs
+from testbed.schemes.sr_p2mp import CONTROLLER, SrP2mp
+from testbed.spec.load import load_topology
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+
+HOSTS = [f"{site}-st" for site in SITES]
+LINKS = ("r1-s1", "s1-s2", "s2-s3", "r1-s3")
+NUMBERS = count(1)  # of syncs: each test has its own
+
+
+class P2mpLab:
+    """The square with everything in it."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.scheme = SrP2mp(options)
+        (folder / "square.yaml").write_text(TOPOLOGY)
+        plan = make_plan(load_topology(str(folder / "square.yaml")))
+        configs = router_configs(plan, self.scheme, TIMERS, frr_version())
+        self.lab = Lab(plan, configs)
+
+    def __enter__(self) -> P2mpLab:
+        try:
+            self.lab.start()
+            self.lab.wait_for_igp()
+            self.scheme.start(self.lab)
+            self.scheme.wait_ready(self.lab)
+        except BaseException:
+            self.lab.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lab.stop()
+
+    def sync(self, hosts: list[str]) -> Stream:
+        """A flow from the repository to these, with packets in it."""
+        flow = self.scheme.flow(next(NUMBERS))
+        stream = Stream(self.lab, flow.group, hosts)
+        self.scheme.prepare(self.lab, flow, self.lab.plan.repository, hosts)
+        self.flow = flow
+        return stream
+
+    def end(self, stream: Stream) -> None:
+        stream.close()
+        self.scheme.prepare(self.lab, self.flow, self.lab.plan.repository, [])
+        wait_for(lambda: not self.segments(), "the end of all segments")
+        assert stream.duplicates() == []
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [each.detail for each in self.scheme.events(self.lab) if each.kind == kind]
+
+    def segments(self) -> int:
+        return sum(counts["Replication segments"] for counts in self.scheme.state(self.lab).values())
+
+    def at_rest(self) -> bool:
+        """One instance, and that one complete."""
+        (policy,) = self.scheme.ask(self.lab, {"op": "state"})["policies"]
+        return policy["ready"] and not policy["unreachable"] and len(policy["instances"]) == 1
+
+
+@pytest.fixture(scope="module", params=["sr-mpls pinned", "sr-mpls loose", "srv6 pinned", "srv6 loose"])
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P2mpLab]:
+    dataplane, branches = request.param.split()
+    with P2mpLab(tmp_path_factory.mktemp("square"), dataplane=dataplane, branches=branches) as made:
+        yield made
+
+
+@pytest.fixture
+def stream(built: P2mpLab) -> Iterator[Stream]:
+    made = built.sync(HOSTS)
+    try:
+        made.flows()
+        yield made
+    finally:
+        built.end(made)
+
+
+def test_each_packet_once_and_the_tree_follows_cuts(built: P2mpLab, stream: Stream) -> None:
+    mark = stream.sent
+    stream.nothing_missing_since(mark)
+    for link in LINKS:
+        built.lab.cut(link)
+        stream.flows()
+        built.lab.restore(link)
+        built.lab.wait_for_igp()
+        built.scheme.wait_ready(built.lab)
+        stream.flows()
+    wait_for(built.at_rest, "one instance")
+
+
+def test_leaves_come_and_go_without_loss_for_others(built: P2mpLab, stream: Stream) -> None:
+    mark = stream.sent
+    source = built.lab.plan.repository
+    for hosts in (HOSTS[:2], HOSTS, HOSTS[:1], HOSTS):
+        built.scheme.prepare(built.lab, built.flow, source, hosts)
+    wait_for(built.at_rest, "one instance")
+    assert len(built.events("switched")) >= 4
+    end, kept = stream.sent, stream.receivers[HOSTS[0]]
+    wait_for(lambda: set(range(mark, end)) <= set(kept.got), f"all packets at {HOSTS[0]}")
+    stream.flows()
+
+
+def test_a_killed_controller_is_not_missed_and_a_new_one_takes_over(built: P2mpLab, stream: Stream) -> None:
+    node = built.scheme.controller(built.lab)
+    mark = stream.sent
+    process = built.lab.daemons[node.name, CONTROLLER]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    stream.nothing_missing_since(mark)
+    built.scheme.start_controller(built.lab, node)
+    built.scheme.wait_ready(built.lab)
+    wait_for(built.at_rest, "the new controller's view")
+    stream.nothing_missing_since(mark)
+    built.lab.cut("r1-s1")
+    stream.flows()
+    built.lab.restore("r1-s1")
+    built.lab.wait_for_igp()
+    stream.flows()
+
+
+def test_a_standby_tree_takes_over(tmp_path: Path) -> None:
+    with P2mpLab(tmp_path, standby="disjoint", algorithm="steiner", controller="s2") as made:
+        stream = made.sync(HOSTS[:1])
+        try:
+            stream.flows()
+            wait_for(lambda: made.segments() == 3 + 5, "the standby tree, the long way round")
+            made.lab.cut("r1-s1")
+            (_, second, *_) = wait_for(lambda: len(made.events("switched")) > 1 and made.events("switched"), "a switch")
+            preferences = {each["instance"]: each["preference"] for each in made.events("instance")}
+            assert preferences[second["active"]] == 50
+            stream.flows()
+        finally:
+            made.end(stream)
