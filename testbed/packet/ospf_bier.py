@@ -17,7 +17,13 @@ from ipaddress import IPv4Network
 
 from testbed.packet.bitstring import DEFAULT_LENGTH
 from testbed.packet.error import PacketError
-from testbed.packet.ospf_extended import INTRA_AREA, N_FLAG, decode_extended_prefixes, encode_extended_prefix
+from testbed.packet.ospf_extended import (
+    INTRA_AREA,
+    N_FLAG,
+    check_extended_prefix,
+    decode_extended_prefixes,
+    encode_extended_prefix,
+)
 from testbed.packet.ospf_tlv import decode_tlvs, encode_tlv
 from testbed.packet.wire import Reader, unsigned
 
@@ -100,6 +106,9 @@ class ExtendedPrefix:
     bier: tuple[BierSubTlv, ...] = ()
     route_type: int = INTRA_AREA
     flags: int = N_FLAG
+
+    def __post_init__(self) -> None:
+        check_extended_prefix(self.route_type, self.flags)
 
     def encode(self) -> bytes:
         sub_tlvs = b"".join(each.encode() for each in self.bier)

@@ -24,6 +24,7 @@ from testbed.packet.error import PacketError
 from testbed.packet.ospf_extended import (
     INTRA_AREA,
     N_FLAG,
+    check_extended_prefix,
     decode_extended_links,
     decode_extended_prefixes,
     encode_extended_link,
@@ -89,6 +90,9 @@ class SrPrefix:
     route_type: int = INTRA_AREA
     flags: int = N_FLAG
 
+    def __post_init__(self) -> None:
+        check_extended_prefix(self.route_type, self.flags)
+
     def encode(self) -> bytes:
         sub_tlvs = b"".join(sid.encode() for sid in self.sids)
         for locator in self.locators:
@@ -105,6 +109,9 @@ class SrLink:
     data: IPv4Address
     sids: tuple[AdjSid, ...] = ()
     type: int = LinkType.POINT_TO_POINT
+
+    def __post_init__(self) -> None:
+        unsigned("ospf.link.type", self.type, 8)
 
     def encode(self) -> bytes:
         return encode_extended_link(self.type, self.id, self.data, b"".join(sid.encode() for sid in self.sids))
