@@ -101,6 +101,10 @@ class ExtendedPrefix:
     route_type: int = INTRA_AREA
     flags: int = N_FLAG
 
+    def __post_init__(self) -> None:
+        unsigned("ospf.prefix.route_type", self.route_type, 8)
+        unsigned("ospf.prefix.flags", self.flags, 8)
+
     def encode(self) -> bytes:
         sub_tlvs = b"".join(each.encode() for each in self.bier)
         return encode_extended_prefix(self.prefix, self.route_type, self.flags, sub_tlvs)
