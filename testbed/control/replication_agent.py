@@ -61,7 +61,12 @@ class ReplicationAgent(RouterAgent):
         self._rows = ReplicationRows(config, numbers, self._ledger)
         self._nodes = SrNodes(config.hold)
         self._tally: Counter[str] = Counter()  # LSAs, and their octets
-        self._present: Mapping[IPv4Address, SrNode] = {}  # those that are advertised now
+        # The agents of those may have died together with our predecessor, and their LSAs with them.
+        self._believed: Mapping[IPv4Address, SrNode] = self.memory.nodes
+        self._believed_until = time.monotonic() + config.hold
+        self._present = self._believed  # those that are advertised now, or were
+        if self._sids is not None:
+            self._sids.set_nodes(self._present)
         self._rows.set_nodes(self.memory.nodes)
         self._rows.set_held(self.memory.held)
         self._adopt_members()
@@ -105,7 +110,8 @@ class ReplicationAgent(RouterAgent):
         return self._nodes.update(event.t, event.change, event.lsa)
 
     def lsas_changed(self) -> None:
-        present = {router: node for router, node in self._nodes.nodes().items() if self._has_sid(node)}
+        said = {router: node for router, node in self._nodes.nodes().items() if self._has_sid(node)}
+        present = {**self._believed, **said}
         if present == self._present:
             return
         self._present = present
@@ -121,10 +127,14 @@ class ReplicationAgent(RouterAgent):
         self._rows.set_members(self.membership.members)
 
     def next_deadline(self) -> float | None:
-        return self._nodes.next_expiry()
+        deadlines = (self._nodes.next_expiry(), self._believed_until if self._believed else None)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def look_at_the_time(self, now: float) -> None:
-        if self._nodes.expire(now):
+        disbelieved = bool(self._believed) and self._believed_until <= now
+        if disbelieved:
+            self._believed = {}
+        if self._nodes.expire(now) or disbelieved:
             self.note(now, "lsa")
             self.lsas_changed()
 

@@ -19,7 +19,7 @@ _AF_IPV4 = 0
 
 
 def check_extended_prefix(route_type: int, flags: int) -> None:
-    """Raises PacketError for what has no room in the TLV."""
+    """Raise PacketError unless both fit."""
     unsigned("ospf.prefix.route_type", route_type, 8)
     unsigned("ospf.prefix.flags", flags, 8)
 
@@ -52,7 +52,6 @@ def decode_extended_prefixes(data: bytes) -> Iterator[tuple[IPv4Network, int, in
 
 def encode_extended_link(link_type: int, link_id: IPv4Address, link_data: IPv4Address, sub_tlvs: bytes) -> bytes:
     """RFC 7684 section 3.1. Type, id and data are those of the router-LSA's link."""
-    unsigned("ospf.link.type", link_type, 8)
     return encode_tlv(EXTENDED_LINK, struct.pack("!B3x", link_type) + link_id.packed + link_data.packed + sub_tlvs)
 
 

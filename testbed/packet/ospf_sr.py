@@ -110,6 +110,9 @@ class SrLink:
     sids: tuple[AdjSid, ...] = ()
     type: int = LinkType.POINT_TO_POINT
 
+    def __post_init__(self) -> None:
+        unsigned("ospf.link.type", self.type, 8)
+
     def encode(self) -> bytes:
         return encode_extended_link(self.type, self.id, self.data, b"".join(sid.encode() for sid in self.sids))
 

@@ -23,6 +23,7 @@ from testbed.lab.lab import Lab
 from testbed.packet.ospf_api import LARGEST_LSA
 from testbed.packet.ospf_bier import BierSubTlv, ExtendedPrefix, MplsEncapsulation, decode_prefixes, encode_prefixes
 from testbed.packet.ospf_lsa import HEADER_SIZE, LinkType, Lsa, LsaKey, LsaType, RouterLsa, opaque_lsa_id
+from testbed.packet.ospf_sr import B_FLAG, PrefixSid, decode_sr_links, decode_sr_prefixes
 from testbed.plan.build import make_plan
 from testbed.plan.frr import Underlay, render
 from testbed.plan.timers import profile
@@ -261,3 +262,30 @@ def test_a_cut_link_is_a_change_of_the_router_lsas(lab: Lab) -> None:
             lab.restore("b-c")
         a.wait(lambda: there in neighbours(a.api.lsdb[here]), "the link again")
     lab.wait_for_igp()
+
+
+def test_what_ospfd_itself_says_of_segment_routing(lab: Lab) -> None:
+    """FRR's own Prefix-SID and Adj-SIDs, in its own LSAs of the opaque types 7 and 8 (RFC 8665)."""
+    path, c = lab["c"].folder / "run/frr/ospfd.vty", loopback(lab, "c")
+    wanted = [f"segment-routing {what}" for what in ("global-block 16000 23999", "on", f"prefix {c}/32 index 3")]
+    with clients(lab, "a") as (a,):
+
+        def bodies(opaque_type: int) -> list[bytes]:
+            found = a.api.lsdb.of_type(LsaType.OPAQUE_AREA)
+            return [lsa.body for lsa in found if lsa.opaque_type == opaque_type and lsa.advertising_router == c]
+
+        vty.converse(path, ["configure terminal", "router ospf", *wanted])
+        try:
+            a.wait(lambda: bodies(7) and bodies(8), "LSAs about segment routing")
+            (prefix,) = [each for body in bodies(7) for each in decode_sr_prefixes(body)]
+            links = [each for body in bodies(8) for each in decode_sr_links(body)]
+        finally:
+            vty.converse(path, ["configure terminal", "router ospf", "no segment-routing"])
+        a.wait(lambda: not bodies(7) and not bodies(8), "the end of them")
+    assert prefix.prefix == IPv4Network(c)
+    assert prefix.sids == (PrefixSid(3),)
+    (link,) = links
+    (interface,) = [each for each in lab.plan.nodes["c"].interfaces if each.peer_node == "b"]
+    assert (link.type, link.id, link.data) == (LinkType.POINT_TO_POINT, loopback(lab, "b"), interface.address.ip)
+    assert {(sid.is_label, sid.flags) for sid in link.sids} == {(True, 0), (True, B_FLAG)}, "one has a backup"
+    assert all(15000 <= sid.sid < 16000 for sid in link.sids), "of FRR's local block"

@@ -278,6 +278,21 @@ def test_a_killed_agent_is_not_missed_and_a_new_one_takes_over(built: Replicatio
         assert built.tables(router) == rows
 
 
+def test_all_agents_die_and_come_back_unnoticed(built: ReplicationLab, tree: Tree) -> None:
+    """Whoever is back first finds nobody else advertised, and believes in them all the same."""
+    mark = tree.stream.sent
+    rows = {router: _without_members(built.tables(router)) for router in built.routers}
+    for router in built.routers:
+        built.kill(router, AGENT)
+    for router in built.routers:
+        built.restart_agent(router)
+    for router in built.routers:
+        wait_for(lambda r=router: built.answers(r), f"the new agent of {router}")
+    built.scheme.wait_ready(built.lab)
+    tree.stream.nothing_missing_since(mark)
+    assert {router: _without_members(built.tables(router)) for router in built.routers} == rows
+
+
 def test_a_killed_forwarder_gets_its_rows_again(built: ReplicationLab, tree: Tree) -> None:
     for router in ("repo", "r1", "s1"):
         rows = built.tables(router)

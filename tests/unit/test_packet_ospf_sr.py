@@ -172,7 +172,7 @@ def test_what_cannot_be_built() -> None:
     with pytest.raises(PacketError, match=r"ospf.adj_sid.flags: found 0x20"):
         AdjSid(1, flags=0x20)
     with pytest.raises(PacketError, match=r"ospf.link.type"):
-        SrLink(LINK.id, LINK.data, type=256).encode()
+        SrLink(LINK.id, LINK.data, type=256)
 
 
 @PATIENT
