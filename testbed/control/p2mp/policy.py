@@ -575,8 +575,9 @@ class Policies:
             return faults, -instance.preference, instance not in policy.current.values(), -instance.id.instance
 
         best = min(usable, key=rank, default=None)
-        if best is not None and policy.computed and not policy.current and not best.plan.leaves <= request.leaves:
-            best = None  # no wanted leaf can be reached, and others need not have it
+        no_leaf = policy.computed and not policy.current  # that is wanted can be reached
+        if best is not None and no_leaf and not (best.complete and best.plan.leaves <= request.leaves):
+            best = None  # others need not have it, nor routers whose segments are lost
         policy.chosen = best
         for each in policy.current.values():
             if each.complete and each.id not in root.wanted:
