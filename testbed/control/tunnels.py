@@ -42,6 +42,11 @@ class Tunnels:
         self.due: float | None = None
         """When to ask for `changes()` though nothing has happened."""
 
+    @property
+    def in_use(self) -> bool:
+        """Whether there is a prefix behind a next hop that is no BFR, as of the last `changes()`."""
+        return bool(self._around)
+
     def set_route(self, prefix: IPv4Address, hops: Iterable[Hop]) -> None:
         """The next hops of the kernel's route to a prefix; none: there is no route."""
         self._routes[prefix] = tuple(hops)

@@ -56,7 +56,8 @@ def neighbour(port: int) -> IPv4Address:
 class Domain:
     """Routers 2, 3, ... by number, with their BFR-ids and the ports that lead there; this router is number 1.
 
-    Router 1 + n is the neighbour on port n, if there is such a port; `silent` neighbours are no BFRs.
+    Router 1 + n is the neighbour on port n, if there is such a port; `silent` neighbours are no BFRs, and tunnels lead
+    through them.
     """
 
     ports: int
@@ -74,11 +75,9 @@ class Domain:
                 continue
             for way in range(self.ways):
                 ports = sorted(self.routes.get(router, ()))
-                where = "drop"
+                where = f"p{ports[way % len(ports)]}" if ports else "drop"
                 if router == 1:
                     where = "local"
-                elif ports and (port := ports[way % len(ports)]) + 1 not in self.silent:
-                    where = f"p{port}"
                 key = (bfr_id - 1) // self.bsl, way, where
                 masks[key] = masks.get(key, 0) + (1 << (bfr_id - 1) % self.bsl)
         return masks
@@ -147,7 +146,7 @@ class AgentLab:
         for path in tables.all(Row):
             where = path.to.value if isinstance(path.to, End) else _port(tables, path.to)
             key = sets[path.bift], path.way, where
-            assert not found.get(key, 0) & path.fbm.value  # unreachable for one reason only
+            assert not found.get(key, 0) & path.fbm.value  # tunnels through one neighbour, or why there is no path
             found[key] = found.get(key, 0) | path.fbm.value
         return found
 
