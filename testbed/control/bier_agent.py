@@ -169,7 +169,8 @@ class Agent:
         for event in self.api.process():
             if isinstance(event, LsaEvent):
                 self.tally.update(tally.of_lsa(event, self.api.router_id))
-                self.tunnels.update(event.change, event.lsa)
+                if self.tunnels.update(event.change, event.lsa):
+                    self._note(since or event.t, "lsa")
                 if self.bfrs.update(event.t, event.change, event.lsa):
                     matters = True
                     self._note(since or event.t, "lsa")
