@@ -170,5 +170,4 @@ def _programmed(built: BierLab, router: str) -> bool:
 
 def test_the_view_names_the_tunnels(built: BierLab) -> None:
     with built.forwarder("r2") as forwarder:
-        view = forwarder.show("bift")
-    assert f"tunnel to {loopback(built, 's2')}" in view
+        wait_for(lambda: f"tunnel to {loopback(built, 's2')}" in forwarder.show("bift"), "the tunnel to s2")
