@@ -288,7 +288,7 @@ def test_a_dead_server_is_the_reason_for_all_it_serves(delivery: Delivery, tmp_p
 def test_a_dead_receiver_is_named(delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
     broken = Copy(bulk, receive="echo no device; exit 4", listens=False)
     session = Session(delivery, broken, spawn, tmp_path / "work", bulk)
-    with session, pytest.raises(TransferError, match="receiver on [ab]-st exited with status 4: no device"):
+    with session, pytest.raises(TransferError, match=r"receiver on [ab]-st exited with status 4: no device"):
         session.prepare(DEADLINE)
 
 
