@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,7 +73,7 @@ def rich_table(table: Table) -> RichTable:
     )
     for index, column in enumerate(table.columns):
         justify: Literal["left", "right"] = "right" if column.number else "left"
-        drawn.add_column(Text(column.head), justify=justify, min_width=_width(table, index))
+        drawn.add_column(_rich_head(column), justify=justify, overflow="fold", min_width=_width(table, index))
     before = None
     for row in table.rows:
         if row is None:
@@ -87,6 +88,11 @@ def rich_table(table: Table) -> RichTable:
         drawn.caption = Text(table.note, style="dim")
         drawn.caption_justify = "left"
     return drawn
+
+
+def _rich_head(column: Column) -> Text:
+    """A scheme's options may each have a line: two schemes that differ in the last must not look alike."""
+    return Text(re.sub(r"(?<=[:,])(?=\S)", " ", column.head), overflow="fold")
 
 
 def _rich_cell(cell: Cell) -> Text:
