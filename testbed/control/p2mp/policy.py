@@ -575,8 +575,10 @@ class Policies:
             return faults, -instance.preference, instance not in policy.current.values(), -instance.id.instance
 
         best = min(usable, key=rank, default=None)
-        if best is not None and policy.computed and not policy.current and not best.plan.leaves <= request.leaves:
-            best = None  # no wanted leaf can be reached, and others need not have it
+        if best is not None and policy.computed and not policy.current:
+            # No wanted leaf can be reached. It stays for when they can be again, unless others would have it then, or
+            # it has a hole that is an adopted instance's for good.
+            best = best if best.complete and best.plan.leaves <= request.leaves else None
         policy.chosen = best
         for each in policy.current.values():
             if each.complete and each.id not in root.wanted:
