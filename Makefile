@@ -19,7 +19,7 @@ help: ## Show this
 	@$(IN) awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo '  ARGS="..." is passed on to testbed, pytest and the benchmarks; QUICK=1 shortens make bench.'
 
-testbed: deps forwarder ## Deliver a 2 GiB model to 8 clouds over PIM and BIER through a link failure (scenarios/quickstart.yaml)
+testbed: deps forwarder ## Deliver a 2 GiB model to 8 clouds over PIM, BIER and SR-P2MP through a link failure (scenarios/quickstart.yaml)
 	@$(IN) scripts/as-root .venv/bin/testbed run scenarios/quickstart.yaml $(ARGS)
 
 test: deps forwarder fuzzer ## Run all tests (needs root: many build small networks)

@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import random
 import signal
 import socket
 import statistics
@@ -27,6 +29,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from testbed.errors import ForwarderError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.program import program
 from testbed.forwarder.tables import Tables
@@ -46,6 +49,8 @@ TOPOLOGY = {
     "links": [{"a": "r1", "b": "r2", "mtu": 9000}, {"a": "r2", "b": "r3", "mtu": 9000}],
 }
 LOSS = 0.001
+CORES = len(os.sched_getaffinity(0))
+STREAM = 20_000  # frames a second while a next hop changes
 SETUPS = ("kernel", "kernel with RPS", "BIER", "SR-MPLS", "SRv6")
 
 
@@ -131,11 +136,11 @@ def forwarders(chain: Chain, tables: Callable[[Chain, str], str]) -> Iterator[di
             path = node.folder / "run" / "mcfwd.sock"
             process = node.popen([str(program()), "--control", "/run/mcfwd.sock", "--log", "/var/log/mcfwd.log"])
             processes.append(process)
-            while not path.exists():
+            clients[name] = Forwarder(path)
+            while not _answers(clients[name]):
                 if process.poll() is not None:
                     raise SystemExit((node.folder / "log" / "mcfwd.log").read_text())
                 time.sleep(0.01)
-            clients[name] = Forwarder(path)
             clients[name].replace(Tables.parse(tables(chain, name)))
         for name, client in clients.items():
             while not all(port.up for port in client.state().ports.values()):
@@ -148,6 +153,15 @@ def forwarders(chain: Chain, tables: Callable[[Chain, str], str]) -> Iterator[di
         for process in processes:
             process.terminate()
             process.wait()
+
+
+def _answers(client: Forwarder) -> bool:
+    """Whether it listens yet."""
+    try:
+        client.show("ports")
+    except ForwarderError:
+        return False
+    return True
 
 
 def _ports(chain: Chain, name: str) -> list[str]:
@@ -229,8 +243,9 @@ class Burst:
 
 
 def _busy_seconds() -> float:
+    """What is not idle: without its tick the kernel measures that exactly, and samples all else (proc_stat(5))."""
     fields = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return (sum(fields) - fields[3] - fields[4]) / 100
+    return time.monotonic() * CORES - (fields[3] + fields[4]) / 100
 
 
 def burst(chain: Chain, size: int, rate: float, seconds: float) -> Burst:
@@ -317,6 +332,43 @@ def switch_times(chain: Chain, runs: int) -> dict[str, float]:
     }
 
 
+def first_packets(chain: Chain, changes: int) -> dict[str, float]:
+    """Microseconds from just before a change of a next hop is written to r1's control socket to the first frame on the
+    new path, by the kernel's clock where it arrives at r2. The frames' own distance, 1 / STREAM, is part of it."""
+    header = chain.header(1400).hex()
+    with forwarders(chain, bier) as clients, contextlib.ExitStack() as stack:
+        row = next(line for line in bier(chain, "r1").splitlines() if line.startswith("nexthop 1 "))
+        interface, source = chain.interface("r2", "r1"), chain.source.spec.interfaces[0].name
+        turns = _process(stack, chain.lab["r2"].popen([chain.blast, "turns", interface], stdout=subprocess.PIPE))
+        assert turns.stdout is not None
+        turns.stdout.readline()
+        send = [chain.blast, "send", source, header, "1400", str(STREAM), "600", "1"]
+        _process(stack, chain.source.popen(send, stdout=subprocess.DEVNULL))
+        turns.stdout.readline()  # the first frame
+        macs = [row.split()[-1], "02:00:00:00:00:02"]
+        times = []
+        for change in range(changes):
+            time.sleep(random.uniform(0.001, 0.005))  # no multiple of the frames' distance
+            new = macs[(change + 1) % 2]
+            start = time.time_ns()
+            clients["r1"].update([row.replace(macs[0], new)])
+            arrival, mac = turns.stdout.readline().split()
+            assert mac.decode() == new
+            times.append((int(arrival) - start) / 1e3)
+    return {
+        "first_packet_us": statistics.median(times),
+        "first_packet_p99_us": statistics.quantiles(times, n=100)[98],
+        "first_packet_worst_us": max(times),
+    }
+
+
+def _process(stack: contextlib.ExitStack, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """It is ended with the stack."""
+    stack.callback(process.wait)
+    stack.callback(process.terminate)
+    return process
+
+
 def core_costs() -> list[dict[str, float]]:
     """The core alone: nanoseconds a packet for some numbers of set bits and of copies."""
     answers = []
@@ -339,7 +391,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each burst")
     parser.add_argument("--setups", default=",".join(SETUPS))
     options = parser.parse_args()
-    runs, steps, seconds = (1, 5, 0.4) if options.quick else (options.runs, options.steps, options.seconds)
+    runs, steps, seconds = (1, 4, 0.2) if options.quick else (options.runs, options.steps, options.seconds)
     sizes = [int(size) for size in options.frames.split(",")]
     plan = make_plan(Topology.model_validate(TOPOLOGY))
     rows = []
@@ -364,16 +416,20 @@ def main() -> None:
                             "gbit_per_s": statistics.median(rates) * size * 8 / 1e9,
                             "busy_cores_at": common,
                             "busy_cores": statistics.median(load.busy for load in loads),
+                            "busy_cores_all": sorted(load.busy for load in loads),
                             "duplicates": sum(load.duplicates for load in loads),
                         }
                     )
                     if not options.json:
                         row = rows[-1]
                         print(
-                            f"{setup:16} {size:5} B  {row['frames_per_s']:9.0f} frames/s  {row['gbit_per_s']:5.2f} Gb/s"
-                            f"  {row['busy_cores']:.2f} cores busy at {common}/s"
+                            f"{setup:16} {size:5} B  {row['frames_per_s']:9.0f} frames/s ({min(rates):.0f} to"
+                            f" {max(rates):.0f})  {row['gbit_per_s']:5.2f} Gb/s  {row['busy_cores']:.2f} cores busy at"
+                            f" {common}/s ({min(row['busy_cores_all']):.2f} to {max(row['busy_cores_all']):.2f})",
+                            flush=True,
                         )
             times = switch_times(chain, 3 if options.quick else 20)
+            times |= first_packets(chain, 100 if options.quick else 1000)
     costs = core_costs()
     if options.json:
         print(json.dumps({"throughput": rows, "tables": times, "core": costs}))

@@ -1,12 +1,15 @@
 /* Traffic for benchmarks: frames at a fixed rate into an interface, and a count of what arrives.
  *
- *   blast send IFACE HEADER_HEX SIZE RATE SECONDS
+ *   blast send IFACE HEADER_HEX SIZE RATE SECONDS [BURST]
  *       frames of SIZE bytes (Ethernet header included) that begin with HEADER_HEX, then a 64-bit sequence number and
- *       zeros; RATE a second (0: as fast as it goes). Prints one JSON object.
+ *       zeros; RATE a second (0: as fast as it goes), BURST of them (32) at a time. Prints one JSON object.
  *   blast count OFFSET IFACE...
  *       until SIGTERM: counts, for each interface, IPv4 frames to UDP port 5001 and reads their sequence number at
  *       OFFSET. Prints "ready", then at the end one JSON object an interface on a line each: packets, duplicates and
  *       reordered ones, and when (CLOCK_MONOTONIC, in seconds) the first and the last came.
+ *   blast turns IFACE
+ *       until SIGTERM: whenever a BIER frame (Ethertype 0xAB37) comes for another station than the one before it, prints
+ *       when the kernel received it (CLOCK_REALTIME, in nanoseconds) and its destination.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,7 +51,7 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int packet_socket(const char *interface, const struct sock_fprog *filter)
+static int packet_socket(const char *interface, uint16_t protocol, const struct sock_fprog *filter)
 {
 	int fd = socket(AF_PACKET, SOCK_RAW, 0), size = 64 << 20, one = 1;
 	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(interface)};
@@ -59,21 +63,22 @@ static int packet_socket(const char *interface, const struct sock_fprog *filter)
 		setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one);
 		if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, filter, sizeof *filter))
 			die("filter");
-		to.sll_protocol = htons(ETH_P_IP);
+		to.sll_protocol = htons(protocol);
 	}
 	if (bind(fd, (struct sockaddr *)&to, sizeof to))
 		die("bind");
 	return fd;
 }
 
-static int send_frames(const char *interface, const char *hex, size_t size, double rate, double seconds)
+static int send_frames(const char *interface, const char *hex, size_t size, double rate, double seconds, unsigned burst)
 {
 	static uint8_t frames[BATCH][FRAME_MAX];
 	struct iovec parts[BATCH];
 	struct mmsghdr messages[BATCH];
 	size_t header = strlen(hex) / 2;
-	if (size > FRAME_MAX || header + 8 > size)
+	if (size > FRAME_MAX || header + 8 > size || !burst || burst > BATCH)
 		die("size");
+	prctl(PR_SET_TIMERSLACK, 1);
 	for (int i = 0; i < BATCH; i++) {
 		for (size_t k = 0; k < header; k++) {
 			unsigned byte;
@@ -83,7 +88,7 @@ static int send_frames(const char *interface, const char *hex, size_t size, doub
 		parts[i] = (struct iovec){frames[i], size};
 		messages[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &parts[i], .msg_iovlen = 1}};
 	}
-	int fd = packet_socket(interface, NULL);
+	int fd = packet_socket(interface, 0, NULL);
 	uint64_t sequence = 0, refused = 0;
 	double start = now(), end = start + seconds, t;
 	while ((t = now()) < end && !stop) {
@@ -97,7 +102,7 @@ static int send_frames(const char *interface, const char *hex, size_t size, doub
 			uint64_t value = sequence + (uint64_t)i;
 			memcpy(frames[i] + header, &value, sizeof value);
 		}
-		int n = sendmmsg(fd, messages, BATCH, 0);
+		int n = sendmmsg(fd, messages, burst, 0);
 		if (n < 0) {
 			if (errno != ENOBUFS)
 				die("sendmmsg");
@@ -169,7 +174,7 @@ static int count_frames(size_t offset, char **names, int n)
 	if (n > INTERFACES)
 		die("too many interfaces");
 	for (int i = 0; i < n; i++) {
-		counters[i] = (struct counter){.fd = packet_socket(names[i], &filter), .name = names[i],
+		counters[i] = (struct counter){.fd = packet_socket(names[i], ETH_P_IP, &filter), .name = names[i],
 					       .seen = calloc(SEQUENCES / 8, 1)};
 		polls[i] = (struct pollfd){.fd = counters[i].fd, .events = POLLIN};
 	}
@@ -195,15 +200,52 @@ static int count_frames(size_t offset, char **names, int n)
 	return 0;
 }
 
+static int print_turns(const char *name)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0xAB37, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SNAP), BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog filter = {sizeof code / sizeof *code, code};
+	int fd = packet_socket(name, ETH_P_ALL, &filter), one = 1;
+	setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
+	uint8_t last[ETH_ALEN] = {0};
+	puts("ready");
+	fflush(stdout);
+	while (!stop) {
+		uint8_t frame[SNAP];
+		union {
+			struct cmsghdr header;
+			char room[CMSG_SPACE(sizeof(struct timespec))];
+		} control;
+		struct iovec part = {frame, sizeof frame};
+		struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+					 .msg_controllen = sizeof control};
+		struct timespec t;
+		if (recvmsg(fd, &message, 0) < ETH_HLEN || !memcmp(last, frame, ETH_ALEN) || !CMSG_FIRSTHDR(&message))
+			continue;
+		memcpy(last, frame, ETH_ALEN);
+		memcpy(&t, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof t);
+		printf("%lld%09ld %02x:%02x:%02x:%02x:%02x:%02x\n", (long long)t.tv_sec, t.tv_nsec, last[0], last[1], last[2],
+		       last[3], last[4], last[5]);
+		fflush(stdout);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct sigaction action = {.sa_handler = on_signal};
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
-	if (argc == 7 && !strcmp(argv[1], "send"))
-		return send_frames(argv[2], argv[3], (size_t)atol(argv[4]), atof(argv[5]), atof(argv[6]));
+	if ((argc == 7 || argc == 8) && !strcmp(argv[1], "send"))
+		return send_frames(argv[2], argv[3], (size_t)atol(argv[4]), atof(argv[5]), atof(argv[6]),
+				   argc == 8 ? (unsigned)atoi(argv[7]) : BATCH);
+	if (argc == 3 && !strcmp(argv[1], "turns"))
+		return print_turns(argv[2]);
 	if (argc >= 4 && !strcmp(argv[1], "count"))
 		return count_frames((size_t)atol(argv[2]), argv + 3, argc - 3);
-	fprintf(stderr, "usage: blast send IFACE HEADER_HEX SIZE RATE SECONDS | blast count OFFSET IFACE...\n");
+	fprintf(stderr, "usage: blast send IFACE HEADER_HEX SIZE RATE SECONDS [BURST] | blast count OFFSET IFACE... | "
+			"blast turns IFACE\n");
 	return 2;
 }

@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from testbed.report.terminal import summary_table
     from testbed.run.faults import ACTIONS
     from testbed.run.runner import run_scenario
+    from testbed.run.transports import carried
     from testbed.schemes import SCHEMES
     from testbed.spec.check_scenario import Known
     from testbed.spec.load import Overrides, load_scenario
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             topology=options.topology,
         ),
-        known=Known(SCHEMES.keys(), TRANSPORTS.keys(), ACTIONS.keys()),
+        known=Known(SCHEMES.keys(), TRANSPORTS.keys(), ACTIONS.keys(), carried()),
     )
     _check_options(scenario.schemes)
     out = options.out or Path("results") / f"{scenario.name}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -8,7 +8,8 @@ of failures: BIER converges with the IGP because it hangs on the IGP. Flows come
 from what the hosts join. It runs in the router's namespaces, and ends with SIGTERM.
 
 After a failure, the routes are what packets wait for: they are programmed before anything else is looked at. LSAs wait
-until the routes are quiet, or lead to somebody who is not known yet.
+until the routes are quiet, or lead to somebody who is not known yet; where tunnels lead around routers that are no BFRs
+they tell more than the routes do, and do not wait.
 """
 
 from __future__ import annotations
@@ -160,13 +161,16 @@ class Agent:
 
     def _lsas_changed(self) -> None:
         self._lsas_at = time.monotonic()
+        if self.tunnels.in_use:  # whose ends LSAs tell, and no route
+            self._read_lsas()
 
     def _read_lsas(self) -> None:
         matters, self._lsas_at, since = False, None, self._lsas_at
         for event in self.api.process():
             if isinstance(event, LsaEvent):
                 self.tally.update(tally.of_lsa(event, self.api.router_id))
-                self.tunnels.update(event.change, event.lsa)
+                if self.tunnels.update(event.change, event.lsa):
+                    self._note(since or event.t, "lsa")
                 if self.bfrs.update(event.t, event.change, event.lsa):
                     matters = True
                     self._note(since or event.t, "lsa")

@@ -42,6 +42,11 @@ class Tunnels:
         self.due: float | None = None
         """When to ask for `changes()` though nothing has happened."""
 
+    @property
+    def in_use(self) -> bool:
+        """Whether there is a prefix behind a next hop that is no BFR, as of the last `changes()`."""
+        return bool(self._around)
+
     def set_route(self, prefix: IPv4Address, hops: Iterable[Hop]) -> None:
         """The next hops of the kernel's route to a prefix; none: there is no route."""
         self._routes[prefix] = tuple(hops)
@@ -52,17 +57,19 @@ class Tunnels:
         prefixes = {bfr.router: bfr.prefix for bfr in bfrs}
         if near.keys() == self._near.keys() and prefixes == self._prefixes:
             return
-        at_once = not self._near.keys() <= near.keys()
+        at_once = not self._near or not self._near.keys() <= near.keys()  # at first, or somebody is none any more
         self._near, self._prefixes = near, prefixes
         self._routers = {prefix: router for router, prefix in prefixes.items()}
         self._branches = None
         self.due = t if at_once else t + QUIET
 
-    def update(self, change: Change, lsa: Lsa) -> None:
-        """An LSA that came."""
-        if self._graph.update(change, lsa):
-            self._branches = None
-            self._changed |= self._around
+    def update(self, change: Change, lsa: Lsa) -> bool:
+        """An LSA that came; whether it may matter."""
+        if not self._graph.update(change, lsa):
+            return False
+        self._branches = None
+        self._changed |= self._around
+        return bool(self._around)
 
     def changes(self, t: float) -> Iterable[tuple[IPv4Address, Hops]]:
         """Prefixes and what leads to them now. `t`: CLOCK_MONOTONIC."""

@@ -72,6 +72,8 @@ class Capabilities:
     mnexec: str
     uftp: Version | None
     uftpd: Version | None
+    nginx: Version | None
+    curl: Version | None
     iproute2: Version | None
     cores: int
     memory_total: int
@@ -111,6 +113,8 @@ def probe_machine(models: Path = Path("/var/tmp"), bundle: Path = Path()) -> Cap
         mnexec=_which("mnexec"),
         uftp=_version_inside(_which("uftp")),
         uftpd=_version_inside(_which("uftpd")),
+        nginx=parse_version(_said(_which("nginx"), "-v")),
+        curl=parse_version(_said(_which("curl"), "--disable", "--version")),
         iproute2=parse_version(_said(_which("ip"), "-V")) if _which("tc") else None,
         cores=len(os.sched_getaffinity(0)),
         memory_total=memory.get("MemTotal", 0),

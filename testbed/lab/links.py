@@ -13,9 +13,14 @@ from testbed.lab.shaping import shape_interface
 
 
 def connect(link: plan.Link, a: Node, b: Node) -> None:
-    """Create the veth pair of `link` with one end in each node; nothing passes through the root namespace."""
-    peer = {"ifname": link.b.name, "net_ns_pid": b.pid, "mtu": link.mtu}
-    a.netlink(lambda ip: ip.link("add", ifname=link.a.name, kind="veth", mtu=link.mtu, peer=peer))
+    """Create the veth pair of `link` with one end in each node; nothing passes through the root namespace.
+
+    What crosses it are packets of at most its MTU. TCP would hand over 64 KiB at a time and leave the cutting to a
+    network card (segmentation offload), which veth passes on whole: shapers, queues and counters would see one packet.
+    """
+    common = {"mtu": link.mtu, "gso_max_segs": 1}
+    peer = {"ifname": link.b.name, "net_ns_pid": b.pid} | common
+    a.netlink(lambda ip: ip.link("add", ifname=link.a.name, kind="veth", peer=peer, **common))
 
 
 def configure(node: Node, links: dict[str, plan.Link], *, impaired: bool) -> None:

@@ -56,6 +56,7 @@ class Needs:
     multicast_routing: bool = True
     ipv6: bool = False
     uftp: bool = True
+    http: bool = False
     memory: int = 0
     shm: int = 0
     disk: int = 0
@@ -79,6 +80,7 @@ def requirements(cap: Capabilities, needs: Needs = ANY_LAB) -> list[Problem]:
         "multicast routing": needs.multicast_routing,
         "IPv6": needs.ipv6,
         "UFTP": needs.uftp,
+        "HTTP": needs.http,
     }
     wanted |= {name for name, needed in optional.items() if needed}
     if not cap.root:  # these could not be tried
@@ -142,8 +144,16 @@ def _program_checks(cap: Capabilities) -> Iterator[Check]:
     yield _check("Mininet", bool(cap.mininet and cap.mnexec), mininet, _install("mininet"))
     uftp = _version(cap.uftp) if cap.uftpd else "its program uftpd is absent"
     yield _check("UFTP", bool(cap.uftp and cap.uftpd), uftp, _install("uftp"), "warn")
+    yield _http(cap)
     yield _check("iproute2", cap.iproute2 is not None, _version(cap.iproute2), _install("iproute2"))
     yield _check("Python", True, _version(cap.python))
+
+
+def _http(cap: Capabilities) -> Check:
+    versions = {"nginx": cap.nginx, "curl": cap.curl}
+    absent = [name for name, version in versions.items() if version is None]
+    found = f"without {', '.join(absent)}" if absent else ", ".join(f"{n} {_version(v)}" for n, v in versions.items())
+    return _check("HTTP", not absent, found, _install(" ".join(absent)), "warn")
 
 
 def _frr(cap: Capabilities) -> Check:

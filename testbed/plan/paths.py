@@ -7,6 +7,7 @@ Unicast over equal costs is spread by the kernel, a flow at a time; its path her
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -85,11 +86,15 @@ def busiest_link(plan: Plan, destinations: Iterable[str]) -> str:
     return max(candidates, key=lambda name: candidates[name])
 
 
-def bottleneck_rate(plan: Plan, destinations: Iterable[str]) -> int | None:
-    """The rate of the slowest link of the repository's ideal tree in bit/s; None where none of them is shaped."""
-    tree = ideal_tree(plan, plan.repository, destinations)
-    rates = [rate for branch in tree if (rate := plan.links[branch.link].shape.rate) is not None]
-    return min(rates, default=None)
+def bottleneck_rate(plan: Plan, destinations: Iterable[str], *, shared: bool = True) -> int | None:
+    """What a destination can be sent over the links of the repository's ideal tree, all at once and all alike, in
+    bit/s; None where none of them is shaped. `shared`: one copy on each link, so it is the rate of the slowest one;
+    else a link is divided among the destinations behind it.
+    """
+    paths = _paths_to(plan, plan.repository, destinations).values()
+    copies = Counter(hop.link for path in paths for hop in path)
+    shaped = ((plan.links[name].shape.rate, 1 if shared else number) for name, number in copies.items())
+    return min((rate // number for rate, number in shaped if rate is not None), default=None)
 
 
 def _can_spare(plan: Plan, destinations: Iterable[str], link: str) -> bool:

@@ -269,6 +269,9 @@ def threats(study: Study) -> list[str]:
         "real one.",
         "One transport was used in every scheme; its repairs are part of every delivery time.",
     ]
+    if any(scheme.name == "unicast" for scheme in study.scenario.schemes):
+        said[-1] = ("Unicast is another transport too (HTTP over TCP, each site's connection paced at its share of the "
+                    "sending rate): a delivery time is that of scheme and transport together.")  # fmt: skip
     if topology.defaults.link.delay == 0 and not any(link.delay for link in topology.links):
         said.insert(2, "No link has a propagation delay. On a wide area network flooding, joins and repairs each take "
                     "round trips that are missing here.")  # fmt: skip
@@ -284,19 +287,19 @@ METHOD = (
     ("Delivery time", "from the sync's start to the last byte of the model verified at the site."),
     ("Goodput", "verified bytes × 8 ÷ delivery time. Bytes that fail verification count for nothing."),
     ("Delivered", "every block of the model arrived and has the digest that the manifest gives it."),
-    ("Outage", "a hole in the probe stream on the sync's own group, as received at the site. Its length is the time "
-     "from the last probe before to the first probe after, less one probe interval; what is shorter goes unseen."),
+    ("Outage", "a hole in the probe stream, sent as the sync's data are, as received at the site. Its length is the "
+     "time from the last probe before to the first probe after, less one probe interval; what is shorter goes unseen."),
     ("The IGP's repair", "of a site's path after a fault: the moment when the last router on the site's new shortest "
      "path had the kernel route that the path needs. For PIM that is the route to the source, which its Joins follow "
-     "(RPF); for a scheme that sends towards the sites, the route to the site. 0 ms: all of them had it before. A "
-     "change is stamped when the monitor hears of it, which on a busy machine may be a little late."),
+     "(RPF); for a scheme that sends towards the sites, unicast too, the route to the site. 0 ms: all of them had it "
+     "before. A change is stamped when the monitor hears of it, which on a busy machine may be a little late."),
     ("Beyond the IGP", "the part of a site's outage that lies after the IGP's repair of its path: what the scheme "
      "itself took, at the worst site. None: packets were back before the repair was seen, so that nothing waited for "
      "more than the IGP: the scheme went ahead of it, or the monitor was late to see it. The first packet's own "
      "way to the site, with its delays and queues, is part of the figure."),
     ("Lost, duplicates", "probes by their numbers: sent and never received; received more than once."),
     ("Ideal tree", "the bytes that a shortest path tree carrying each packet once over each of its links would put on "
-     "them, before any fault. A ratio above 1 is detours, repairs, duplicates and probes."),
+     "them, before any fault. A ratio above 1 is detours, repairs, duplicates and probes; with unicast, copies."),
     ("Stages", "times after the fault was injected, on one clock (CLOCK_MONOTONIC) for all nodes: the first router "
      "that noticed (its kernel lost the carrier, or its BFD session or adjacency went); the last adjacency that went "
      "or came; the last router-LSA originated, and the last that a router on the path had to hear; the kernel's "

@@ -1,14 +1,15 @@
 """The probe collector, a program of its own: `python -m testbed.run.collector --config JSON`.
 
 One process listens for all destinations: it opens a socket in each host's network namespace, joins the sync's
-group there, and empties every socket once a poll period (the kernel has stamped the datagrams on arrival, so
-the period costs no precision). `--config` is a file, or the JSON itself:
+group there if it has one, and empties every socket once a poll period (the kernel has stamped the datagrams on
+arrival, so the period costs no precision). `--config` is a file, or the JSON itself:
 
     {"directory": where the records go, "interval": seconds between probes, "poll": seconds,
      "streams": [{"sync": number, "name": the sync's, "host", "pid", "interface": "eth0",
-                  "group", "source": address or null (join any source), "port": 5001}, ...]}
+                  "address": the group's, or the host's own, "source": address or null (join any source),
+                  "port": 5001}, ...]}
 
-Standard output gets JSON lines {"t", "kind", "node", "detail"}: `ready` once all groups are joined, `first-probe`,
+Standard output gets JSON lines {"t", "kind", "node", "detail"}: `ready` once all sockets are open, `first-probe`,
 `outage-start` and `outage-end` as they show (for the live display: outages.py works on the records), and on SIGTERM
 or SIGINT `summary`, when the records are written. The sender's end looks like an outage that stays open.
 """
@@ -22,6 +23,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,9 @@ def _sockaddr(address: str) -> bytes:
     return struct.pack("=HH4s120x", socket.AF_INET, 0, socket.inet_aton(address))
 
 
-def open_socket(group: str, source: str | None, port: int, interface: str) -> socket.socket:
-    """A stamped, non-blocking UDP socket joined to `group` on `interface`, in the caller's network namespace.
+def open_socket(address: str, source: str | None, port: int, interface: str) -> socket.socket:
+    """A stamped, non-blocking UDP socket at `address`, in the caller's network namespace; if that is a group's, joined
+    to it on `interface`.
 
     With a `source` the join is source-specific (IGMPv3; the protocol-independent API of RFC 3678 section 5).
     Raises OSError.
@@ -58,12 +61,13 @@ def open_socket(group: str, source: str | None, port: int, interface: str) -> so
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-        sock.bind((group, port))
-        request = struct.pack("=I4x", socket.if_nametoindex(interface)) + _sockaddr(group)
-        if source is None:
-            sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_GROUP, request)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_SOURCE_GROUP, request + _sockaddr(source))
+        sock.bind((address, port))
+        if IPv4Address(address).is_multicast:
+            request = struct.pack("=I4x", socket.if_nametoindex(interface)) + _sockaddr(address)
+            if source is None:
+                sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_GROUP, request)
+            else:
+                sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_SOURCE_GROUP, request + _sockaddr(source))
     except BaseException:
         sock.close()
         raise
@@ -133,10 +137,10 @@ class Collector:
         self._batch = Batch(256, HEADER.size)
         self._sockets: list[tuple[Stream, socket.socket, float]] = []
         for spec in config["streams"]:
-            group, source, port = spec["group"], spec.get("source"), int(spec.get("port", PORT))
+            address, source, port = spec["address"], spec.get("source"), int(spec.get("port", PORT))
             interface = spec.get("interface", "eth0")
             sock = inside(
-                spec["pid"], lambda g=group, s=source, p=port, i=interface: open_socket(g, s, p, i)  # type: ignore[misc]
+                spec["pid"], lambda a=address, s=source, p=port, i=interface: open_socket(a, s, p, i)  # type: ignore[misc]
             )
             stream = Stream(spec["host"], spec["sync"], spec["name"], interval_ns)
             self._sockets.append((stream, sock, time.monotonic()))

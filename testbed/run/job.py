@@ -11,14 +11,13 @@ from testbed.plan.types import Plan
 from testbed.schemes import Flow
 from testbed.spec.limits import ENCAPSULATION_ROOM
 from testbed.spec.scenario import Scenario, Sync
-from testbed.transfer.base import Delivery, Destination
+from testbed.transfer.base import Delivery, Destination, Transport
 from testbed.transfer.manifest import Manifest
-from testbed.transfer.registry import TRANSPORTS
 
 # The Ethernet header around an IP packet, in bytes.
 ETHERNET = 14
-# UFTP's own port; each sync has one to itself, or two of them would meet at a host.
-FIRST_PORT = 1044
+# To a destination over links without a rate, in bit/s.
+UNSHAPED = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +47,28 @@ def destinations(plan: Plan, sync: Sync) -> tuple[str, ...]:
     return tuple(host.name for site in sites for host in plan.destinations(site, sync.deliver_to))
 
 
-def block_size(scenario: Scenario, plan: Plan) -> int:
+def block_size(scenario: Scenario, plan: Plan, transport: Transport) -> int:
     """Payload bytes of a packet: what the scenario says, or what the smallest MTU leaves for every scheme."""
     if scenario.transport.block is not None:
         return scenario.transport.block
-    overhead = TRANSPORTS[scenario.transport.name].overhead
-    return min(link.mtu for link in plan.links.values()) - overhead - ENCAPSULATION_ROOM
+    return min(link.mtu for link in plan.links.values()) - transport.overhead - ENCAPSULATION_ROOM
 
 
-def make_delivery(job: Job, cargo: Cargo, hosts: tuple[str, ...], flow: Flow) -> Delivery:
+def make_delivery(job: Job, cargo: Cargo, hosts: tuple[str, ...], flow: Flow, transport: Transport) -> Delivery:
     """What the transport is told: rates are layer-2 bit/s."""
-    transport, plan = job.scenario.transport, job.plan
-    narrowest = bottleneck_rate(plan, hosts) or 10**9
+    asked, plan = job.scenario.transport, job.plan
+    group = IPv4Address(flow.group) if flow.group is not None else None
     return Delivery(
         sync=cargo.sync.name,
         model=cargo.directory,
         manifest=cargo.manifest,
-        group=IPv4Address(flow.group),
+        group=group,
         source=_address(plan, plan.repository),
         ssm=flow.ssm,
-        port=FIRST_PORT + flow.number - 1,
-        rate=transport.rate or round(transport.utilisation * narrowest),
-        block=block_size(job.scenario, plan),
-        patience=transport.patience,
+        port=transport.port + flow.number - 1,  # two syncs with one port would meet at a host
+        rate=asked.rate or round(asked.utilisation * _capacity(plan, hosts, shared=group is not None)),
+        block=block_size(job.scenario, plan, transport),
+        patience=asked.patience,
         source_host=plan.repository,
         destinations=tuple(
             Destination(host=h, site=plan.nodes[h].site or h, address=_address(plan, h)) for h in hosts
@@ -79,12 +77,17 @@ def make_delivery(job: Job, cargo: Cargo, hosts: tuple[str, ...], flow: Flow) ->
     )
 
 
-def ideal_bytes(job: Job, cargo: Cargo) -> int:
+def ideal_bytes(job: Job, cargo: Cargo, transport: Transport) -> int:
     """Layer-2 bytes of one copy of the model in full packets: what each link of the ideal tree would carry."""
-    block = block_size(job.scenario, job.plan)
+    block = block_size(job.scenario, job.plan, transport)
     packets = sum(-(-file.size // block) for file in cargo.manifest.files)
-    overhead = TRANSPORTS[job.scenario.transport.name].overhead
-    return cargo.manifest.total + packets * (overhead + ETHERNET)
+    return cargo.manifest.total + packets * (transport.overhead + ETHERNET)
+
+
+def _capacity(plan: Plan, hosts: tuple[str, ...], *, shared: bool) -> int:
+    """What the repository can send to these hosts, all copies together, in bit/s."""
+    each = bottleneck_rate(plan, hosts, shared=shared)
+    return (each or UNSHAPED) * (1 if shared else len(hosts))
 
 
 def _address(plan: Plan, host: str) -> IPv4Address:

@@ -18,7 +18,14 @@ from testbed.plan.types import Plan
 from testbed.serial import encode
 from testbed.spec.scenario import Scenario
 
-_SYSCTLS = ("net.core.rmem_max", "net.core.wmem_max", "net.core.netdev_max_backlog", "kernel.sched_rt_runtime_us")
+_SYSCTLS = (
+    "net.core.rmem_max",
+    "net.core.wmem_max",
+    "net.core.netdev_max_backlog",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+    "kernel.sched_rt_runtime_us",
+)
 _PACKAGES = ("pyroute2", "jinja2", "pydantic", "networkx", "blake3", "topohub")
 
 
@@ -39,6 +46,8 @@ def make_manifest(scenario: Scenario, plan: Plan, cap: Capabilities, flags: Sequ
             "mininet": _version(cap.mininet),
             "iproute2": _version(cap.iproute2),
             "uftp": _version(cap.uftp),
+            "nginx": _version(cap.nginx),
+            "curl": _version(cap.curl),
             **{name: _package(name) for name in _PACKAGES},
         },
         "machine": {

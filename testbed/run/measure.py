@@ -17,7 +17,7 @@ from testbed.record import Event
 from testbed.run import counters, fidelity
 from testbed.run.frr_log import FrrLog
 from testbed.run.outages import Cause, StreamResult, find_outages
-from testbed.run.probe import read_records, record_name
+from testbed.run.probe import PORT, read_records, record_name
 from testbed.run.program_client import Program
 from testbed.schemes import Flow
 from testbed.spec.scenario import Probe
@@ -33,6 +33,11 @@ class Stream:
     flow: Flow
     source: str
     hosts: tuple[str, ...]
+
+
+def _port(stream: Stream) -> int:
+    """A port for each sync: without groups, two syncs to one host have nothing else to tell their probes apart."""
+    return PORT + stream.flow.number - 1
 
 
 class Instruments:
@@ -167,8 +172,9 @@ class Instruments:
         )
 
     def _sender(self, stream: Stream) -> Program:
-        address = self._lab[stream.source].spec.interfaces[0].address.ip
-        arguments = ["--group", stream.flow.group, "--source", str(address), "--sync", str(stream.flow.number)]
+        to = dict.fromkeys(self._listens_at(stream, host) for host in stream.hosts)
+        arguments = ["--to", *to, "--source", self._address(stream.source), "--sync", str(stream.flow.number)]
+        arguments += ["--port", str(_port(stream))]
         arguments += ["--interval", str(self._probe.interval), "--size", str(self._probe.size)]
 
         def start(argv: Sequence[str], stdout: int, stderr: Any) -> subprocess.Popen[bytes]:
@@ -180,7 +186,7 @@ class Instruments:
     def _collector_config(self) -> dict[str, Any]:
         streams = []
         for stream in self._streams:
-            source = str(self._lab[stream.source].spec.interfaces[0].address.ip)
+            source = self._address(stream.source)
             for host in stream.hosts:
                 streams.append(
                     {
@@ -189,11 +195,19 @@ class Instruments:
                         "host": host,
                         "pid": self._lab.pid_of(host),
                         "interface": "eth0",
-                        "group": stream.flow.group,
+                        "address": self._listens_at(stream, host),
+                        "port": _port(stream),
                         "source": source if stream.flow.ssm else None,
                     }
                 )
         return {"directory": str(self._folder), "interval": self._probe.interval, "streams": streams}
+
+    def _listens_at(self, stream: Stream, host: str) -> str:
+        """Where a destination's probes go: to its group, or to itself."""
+        return stream.flow.group or self._address(host)
+
+    def _address(self, host: str) -> str:
+        return str(self._lab[host].spec.interfaces[0].address.ip)
 
     def _host_pids(self) -> dict[str, int]:
         return {host: self._lab.pid_of(host) for stream in self._streams for host in stream.hosts}

@@ -17,6 +17,7 @@ from testbed.lab.shaping import needs_netem
 from testbed.plan.timers import Timers, profile
 from testbed.plan.types import Plan
 from testbed.run.job import destinations
+from testbed.run.transports import transport_for
 from testbed.schemes import Scheme, make_scheme, router_configs
 from testbed.spec.scenario import Scenario
 from testbed.transfer.model import BLOCK
@@ -49,12 +50,14 @@ def scenario_needs(scenario: Scenario, plan: Plan, cap: Capabilities, *, impaire
     """What the runs of a scenario need. `keep`: every run leaves what it delivered in the bundle."""
     schemes = [make_scheme(choice) for choice in scenario.schemes]
     lab = lab_needs(plan, schemes, profile(scenario.timers), cap, impaired=impaired)
+    transports = {transport_for(scenario, choice).name for choice in scenario.schemes}
     hosts = {sync.name: len(destinations(plan, sync)) for sync in scenario.syncs}
     shm = 0 if keep else sum(hosts[s.name] * min(s.model.size, IN_FLIGHT) for s in scenario.syncs)
     delivered = sum(hosts[s.name] * s.model.size for s in scenario.syncs)
     return replace(
         lab,
-        uftp=scenario.transport.name == "uftp",
+        uftp="uftp" in transports,
+        http="http" in transports,
         memory=lab.memory + shm,
         shm=shm,
         disk=sum(sync.model.size for sync in scenario.syncs),

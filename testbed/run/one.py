@@ -13,6 +13,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading, messages_between, read_igp
 from testbed.plan.paths import ideal_tree
 from testbed.plan.timers import profile
+from testbed.plan.types import Plan
 from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
 from testbed.run import counters, fidelity
 from testbed.run.evidence import keep_configs, keep_logs, keep_trees
@@ -20,13 +21,13 @@ from testbed.run.faults import resolve
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
-from testbed.run.repair import Repairs, way_to_locator, way_to_site, way_to_source
+from testbed.run.repair import Repairs, Way, way_to_host, way_to_locator, way_to_site, way_to_source
 from testbed.run.signals import uninterrupted
 from testbed.run.stages import find_stages
 from testbed.run.timeline import Timeline, steps
+from testbed.run.transports import transport_for
 from testbed.schemes import Scheme, make_scheme, router_configs
 from testbed.spec.scenario import SchemeChoice
-from testbed.transfer.registry import TRANSPORTS
 from testbed.transfer.session import Session
 
 _POLL = 0.1
@@ -59,6 +60,7 @@ class _One:
 
     def __init__(self, job: Job, choice: SchemeChoice, repetition: int, bundle: BundleWriter, observer: Observer):
         self.job, self.choice, self.repetition = job, choice, repetition
+        self.transport = transport_for(job.scenario, choice)
         self.bundle, self.observer = bundle, observer
         self.name = f"{choice.name}-{repetition}"
         self.folder = bundle.run_dir(self.name)
@@ -127,11 +129,11 @@ class _One:
             hosts = destinations(self.job.plan, cargo.sync)
             scheme.prepare(lab, flow, self.job.plan.repository, hosts)
             self.streams.append(Stream(cargo.sync.name, flow, self.job.plan.repository, hosts))
-            delivery = make_delivery(self.job, cargo, hosts, flow)
+            delivery = make_delivery(self.job, cargo, hosts, flow, self.transport)
             self.requested = delivery.rate
             session = Session(
                 delivery,
-                TRANSPORTS[self.job.scenario.transport.name],
+                self.transport,
                 lambda node, argv, *, log: self._spawn(lab, node, argv, log),
                 work=self.folder / "delivery",
                 # Beside the records what is to be kept; else in memory, which is given back as it is verified.
@@ -198,7 +200,7 @@ class _One:
     def _time_limit(self) -> float:
         """Far beyond anything a transfer that still moves needs: a tenth of the rate, and every patience on top."""
         scenario = self.job.scenario
-        total = sum(c.manifest.total for c in self.job.cargo)
+        total = sum(c.manifest.total * s.delivery.copies for c, s in zip(self.job.cargo, self.sessions, strict=True))
         end = max((f.at + (f.duration or 0) for f in scenario.timeline), default=0.0)
         start = max(s.start for s in scenario.syncs)
         return start + end + 3 * scenario.transport.patience + 80 * total / (self.requested or 1e8)
@@ -244,11 +246,7 @@ class _One:
                 outcome, reason = "invalid", str(judged["invalid"])
         events = self.instruments.events if self.instruments is not None else []
         hosts = [h for stream in self.streams for h in stream.hosts]
-        # Multicast routing by the kernel is PIM's, which follows the routes to the source; whatever else forwards goes
-        # by the routes to the sites, or to their locators.
-        to_site = way_to_locator if self.scheme.underlay.srv6 else way_to_site
-        way = way_to_source if self.scheme.features is not None else to_site
-        repairs = Repairs(self.job.plan, {host: way(self.job.plan, host) for host in hosts}, events)
+        repairs = Repairs(self.job.plan, {host: _way(self.scheme, self.job.plan, host) for host in hosts}, events)
         return Run(
             scheme=str(self.choice),
             repetition=self.repetition,
@@ -313,7 +311,7 @@ class _One:
             return ()
         ideal: dict[counters.Direction, int] = {}
         for cargo, stream in zip(self.job.cargo, self.streams, strict=True):
-            size = ideal_bytes(self.job, cargo)
+            size = ideal_bytes(self.job, cargo, self.transport)
             for branch in ideal_tree(self.job.plan, stream.source, stream.hosts):
                 key = (branch.link, branch.src)
                 ideal[key] = ideal.get(key, 0) + size
@@ -331,3 +329,13 @@ class _One:
 def _spoken(lab: Lab, scheme: Scheme) -> Reading:
     """The control messages so far: the scheme's own, then those that every scheme has."""
     return {**scheme.control(lab), **read_igp(lab)}
+
+
+def _way(scheme: Scheme, plan: Plan, host: str) -> Way:
+    """Multicast routing by the kernel is PIM's, which follows the routes to the source; whatever else forwards a group
+    goes by the routes to the sites' routers or to their locators, and unicast by those to the hosts."""
+    if scheme.features is not None:
+        return way_to_source(plan, host)
+    if not scheme.multicast:
+        return way_to_host(plan, host)
+    return way_to_locator(plan, host) if scheme.underlay.srv6 else way_to_site(plan, host)

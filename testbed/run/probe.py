@@ -1,8 +1,8 @@
 """What a probe looks like on the wire, and what a destination keeps of it.
 
-A probe is a UDP datagram to a sync's own group: magic, sync number, sequence number, send time on
-CLOCK_MONOTONIC in ns; all in network byte order, then zeros up to the asked size. Sequence numbers start
-at 0 and count what was handed to the socket, so a hole at a destination is a loss, never a sender's pause.
+A probe is a UDP datagram to a sync's own group, or one to each of its destinations: magic, sync number, sequence
+number, send time on CLOCK_MONOTONIC in ns; all in network byte order, then zeros up to the asked size. Sequence numbers
+start at 0 and count what was handed to the socket, so a hole at a destination is a loss, never a sender's pause.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The probe sender, a program of its own: `python -m testbed.run.probe_sender --group G --source A ...`.
+"""The probe sender, a program of its own: `python -m testbed.run.probe_sender --to A [A ...] --source A ...`.
 
-Started inside the repository host's namespaces. Sends one probe every interval, each at an absolute deadline
-of CLOCK_MONOTONIC. A sender that wakes too late skips the deadlines it missed and never bursts: a burst would
-look like a repaired outage. Prints JSON lines {"t", "kind", "node", "detail"}: `ready` before the first probe and,
-on SIGTERM or SIGINT, `summary` (the fields of Summary).
+Started inside the repository host's namespaces. Sends one probe every interval, to the group or to each destination,
+each at an absolute deadline of CLOCK_MONOTONIC. A sender that wakes too late skips the deadlines it missed and never
+bursts: a burst would look like a repaired outage. Prints JSON lines {"t", "kind", "node", "detail"}: `ready` before
+the first probe and, on SIGTERM or SIGINT, `summary` (the fields of Summary).
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ class Summary:
 
 
 def open_socket(source: str, interface: str, ttl: int = TTL) -> socket.socket:
-    """A UDP socket that sends multicast from `source` out of `interface`. Raises OSError."""
+    """A UDP socket that sends from `source`, multicast out of `interface`. Raises OSError."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     index = socket.if_nametoindex(interface)
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("@4s4si", bytes(4), bytes(4), index))
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
     sock.bind((source, 0))
     return sock
@@ -100,7 +101,7 @@ def _percentile_ns(histogram: list[int], total: int, ratio: float) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="testbed.run.probe_sender", description=__doc__)
-    parser.add_argument("--group", required=True, help="the sync's group")
+    parser.add_argument("--to", required=True, nargs="+", help="the sync's group, or every destination's address")
     parser.add_argument("--source", required=True, help="the sending host's address")
     parser.add_argument("--interface", default="eth0")
     parser.add_argument("--port", type=int, default=PORT)
@@ -114,10 +115,15 @@ def main(arguments: list[str] | None = None) -> int:
     scheduling = raise_priority()
     gc.disable()
     with open_socket(options.source, options.interface, options.ttl) as sock:
-        sock.connect((options.group, options.port))
+        places = [(address, options.port) for address in options.to]
+
+        def send(packet: bytearray) -> None:
+            for place in places:
+                sock.sendto(packet, place)
+
         say(time.monotonic(), "ready")
         summary = send_probes(
-            sock.send,
+            send,
             stop.wait,
             time.monotonic_ns,
             sync=options.sync,

@@ -9,9 +9,10 @@ Which way a scheme's packets depend on is the scheme's affair:
 
 - PIM builds its tree from the sites towards the source, by the unicast routes to it (RPF, RFC 7761 4.5.5):
   `way_to_source`;
-- what the source's side sends towards a site (BIER by its BFR-prefix, RFC 8279 6.9, or plain unicast) follows the
-  routes to the site: `way_to_site`;
-- with SRv6 those are the IPv6 routes to the locator of the site's router (RFC 8986 3.1): `way_to_locator`.
+- what the source's side sends towards a site by the prefix of its router (BIER's BFR-prefix, RFC 8279 6.9) follows
+  the routes to that: `way_to_site`;
+- with SRv6 those are the IPv6 routes to the locator of the site's router (RFC 8986 3.1): `way_to_locator`;
+- unicast follows the routes to the destination's own network: `way_to_host`.
 
 Pure: a plan and the kernel monitor's events in, times out. The routes before the first event are the plan's, for a run
 starts with a converged IGP. When a link goes down the kernel drops the routes over it without a word; they count as
@@ -57,6 +58,11 @@ def way_to_locator(plan: Plan, host: str) -> Way:
     """The same way, by the locator of the destination's edge router."""
     edge = _edge(plan, host)
     return Way(plan.repository_edge, edge, str(locator(plan.nodes[edge].number)))
+
+
+def way_to_host(plan: Plan, host: str) -> Way:
+    """The way that packets take from the repository's edge router to a destination, by its own network."""
+    return Way(plan.repository_edge, _edge(plan, host), str(plan.nodes[host].interfaces[0].address.network))
 
 
 class Repairs:

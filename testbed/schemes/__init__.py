@@ -10,9 +10,10 @@ from testbed.schemes.bier import Bier
 from testbed.schemes.ingress_replication import IngressReplication
 from testbed.schemes.pim import PimSm, PimSsm
 from testbed.schemes.sr_p2mp import SrP2mp
+from testbed.schemes.unicast import Unicast
 from testbed.spec.scenario import SchemeChoice
 
-_ALL: tuple[type[Scheme], ...] = (PimSsm, PimSm, Bier, IngressReplication, SrP2mp)
+_ALL: tuple[type[Scheme], ...] = (PimSsm, PimSm, Bier, SrP2mp, IngressReplication, Unicast)
 SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType({scheme.name: scheme for scheme in _ALL})
 
 

@@ -5,10 +5,11 @@ A scheme is one file in this folder with a class that does what `Scheme` says, l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from testbed.errors import Problem, RequestError
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading
 from testbed.plan.frr import PimFeatures, RouterConfig, Underlay, Version, render
@@ -19,11 +20,12 @@ from testbed.spec.scenario import OptionValue
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """How the packets of sync number `number` (from 1) are addressed. `ssm`: receivers join (source, group)."""
+    """How the packets of sync number `number` (from 1) are addressed: to a `group`, which receivers join (`ssm`: for
+    the source only), or without one to each destination at its own address."""
 
     number: int
-    group: str
-    ssm: bool
+    group: str | None = None
+    ssm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class SchemeEvent:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+def refuse_options(name: str, options: Mapping[str, OptionValue]) -> None:
+    """For a scheme that has none. Raises RequestError with all that were given."""
+    if options:
+        raise RequestError(
+            [Problem(f"scheme {name} has no option {key!r}", hint="it has none at all") for key in options]
+        )
+
+
 class Scheme(Protocol):
     """One way for packets to reach the sites. Made from its options; raises RequestError for one it does not know."""
 
@@ -45,6 +55,9 @@ class Scheme(Protocol):
 
     underlay: Underlay
     """What it wants of the unicast routing."""
+
+    multicast: bool
+    """Whether its flows go to groups. The transports that it can carry are those that do, too, or those that do not."""
 
     stages: tuple[str, ...]
     """The kinds of events, the kernel's or its own, that are stages of its convergence, in the order of their course:

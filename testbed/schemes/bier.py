@@ -42,6 +42,7 @@ class Bier:
     name = "bier"
     features: PimFeatures | None = None
     underlay = Underlay(ospf_api=True)
+    multicast = True
     stages: tuple[str, ...] = ("bift",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:

@@ -29,6 +29,7 @@ class IngressReplication:
 
     name = "ingress-replication"
     features: PimFeatures | None = None
+    multicast = True
     stages: tuple[str, ...] = ("rows",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from testbed.errors import Problem, RequestError
 from testbed.lab import vty
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.plan.frr import PimFeatures, Underlay
-from testbed.schemes.base import Flow, SchemeEvent
+from testbed.schemes.base import Flow, SchemeEvent, refuse_options
 from testbed.spec.scenario import OptionValue
 
 DEADLINE = 60.0
@@ -25,13 +24,11 @@ class _Pim:
     name: str
     features: PimFeatures | None
     underlay = Underlay()
+    multicast = True
     stages: tuple[str, ...] = ("mroute",)
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
-        if options:
-            raise RequestError(
-                [Problem(f"scheme {self.name} has no option {key!r}", hint="it has none at all") for key in options]
-            )
+        refuse_options(self.name, options)
 
     def start(self, lab: Lab) -> None:
         """pimd is one of FRR's daemons, and was started with them."""

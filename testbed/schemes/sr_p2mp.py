@@ -41,7 +41,8 @@ class SrP2mp:
 
     name = "sr-p2mp"
     features: PimFeatures | None = None
-    stages: tuple[str, ...] = ("rows", "computed", "programmed", "switched")
+    multicast = True
+    stages: tuple[str, ...] = ("rows", "lsa-heard", "computed", "programmed", "switched")
 
     def __init__(self, options: dict[str, OptionValue]) -> None:
         options = dict(options)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import networkx as nx
 
 from testbed.errors import Problem
 from testbed.spec.check_topology import core_graph
 from testbed.spec.document import Document, Finding, Path
-from testbed.spec.limits import ENCAPSULATION_ROOM, MAX_TIME, MIN_PROBE_INTERVAL, PROBE_OVERHEAD, UFTP_OVERHEAD
+from testbed.spec.limits import (
+    ENCAPSULATION_ROOM,
+    MAX_TIME,
+    MIN_PROBE_INTERVAL,
+    PROBE_OVERHEAD,
+    TRANSPORT_OVERHEAD,
+)
 from testbed.spec.names import find_link, generated_hosts, link_aliases, link_names
 from testbed.spec.scenario import Fault, Scenario, Sync
 from testbed.spec.suggest import did_you_mean
@@ -20,11 +26,15 @@ from testbed.units import format_duration, format_rate
 
 @dataclass(frozen=True)
 class Known:
-    """The names that exist on the floors above: schemes, transports, fault actions."""
+    """The names that exist on the floors above: schemes, transports, fault actions.
+
+    `carries`: by scheme, the transports that it can carry; a scheme that is not in it carries all.
+    """
 
     schemes: Collection[str]
     transports: Collection[str]
     actions: Collection[str] = frozenset({"cut"})
+    carries: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 def check_scenario(
@@ -83,11 +93,24 @@ def _unknown(path: Path, what: str, name: str, known: Collection[str]) -> Iterat
         yield Finding(path, f"there is no {what} {name!r}", did_you_mean(name, sorted(known), f"{what}s"))
 
 
+def _uncarried(scenario: Scenario, transport: str, known: Known) -> Iterator[Finding]:
+    if transport not in known.transports:
+        return
+    for scheme in dict.fromkeys(scheme.name for scheme in scenario.schemes):
+        carried = known.carries.get(scheme, known.transports)
+        if transport not in carried:
+            what = f"scheme {scheme} cannot carry transport {transport}"
+            hint = f"it carries {', '.join(sorted(carried))}; leave the name out, and every scheme takes its own"
+            yield Finding(("transport", "name"), what, hint)
+
+
 def _names(scenario: Scenario, known: Known | None) -> Iterator[Finding]:
     if known is not None:
         for index, scheme in enumerate(scenario.schemes):
             yield from _unknown(("schemes", index), "scheme", scheme.name, known.schemes)
-        yield from _unknown(("transport", "name"), "transport", scenario.transport.name, known.transports)
+        if scenario.transport.name is not None:
+            yield from _unknown(("transport", "name"), "transport", scenario.transport.name, known.transports)
+            yield from _uncarried(scenario, scenario.transport.name, known)
         for index, fault in enumerate(scenario.timeline):
             yield from _unknown(("timeline", index, "action"), "fault action", fault.action, known.actions)
     seen: set[str] = set()
@@ -190,10 +213,10 @@ def _mtu(topology: Topology) -> tuple[int, str]:
 
 def _packets(scenario: Scenario) -> Iterator[Finding]:
     mtu, link = _mtu(scenario.topology)
-    most = mtu - UFTP_OVERHEAD - ENCAPSULATION_ROOM
+    most = mtu - TRANSPORT_OVERHEAD - ENCAPSULATION_ROOM
     if scenario.transport.block is not None and scenario.transport.block > most:
         what = f"a block of {scenario.transport.block} bytes is too big for the MTU {mtu} of link {link}"
-        room = f"{UFTP_OVERHEAD} bytes of headers and {ENCAPSULATION_ROOM} for a scheme's own come on top"
+        room = f"{TRANSPORT_OVERHEAD} bytes of headers and {ENCAPSULATION_ROOM} for a scheme's own come on top"
         hint = f"{most} at most: {room}"
         yield Finding(("transport", "block"), what, hint)
     most = mtu - PROBE_OVERHEAD - ENCAPSULATION_ROOM

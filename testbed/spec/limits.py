@@ -22,8 +22,9 @@ MAX_TIME = 24 * 3600.0
 # Seconds between probes; closer ones measure the scheduler instead of the network.
 MIN_PROBE_INTERVAL = 1e-4
 
-# Bytes. UFTP: IP length = block + 52. An IPv4 and a UDP header in front of a probe.
-UFTP_OVERHEAD = 52
+# Bytes. IP length = block + 52: IPv4 20, UDP 8, UFTP 24; or IPv4 20, TCP 20, timestamps 12.
+# An IPv4 and a UDP header in front of a probe.
+TRANSPORT_OVERHEAD = 52
 PROBE_OVERHEAD = 28
 # Room for a scheme's own headers: BIER with a BitString of 256 bits takes 44 (RFC 8296), with 1024 bits 140, and a
 # tunnel around routers without BIER 24 more (RFC 8279 section 6.9); IPv6 with a segment routing header of three

@@ -60,13 +60,15 @@ class Sync(Spec):
 
 
 class Transport(Spec):
-    """What makes the delivery reliable. `rate` None: `utilisation` of the narrowest link on the way.
+    """What makes the delivery reliable. `name` None: what each scheme takes, `uftp` to a group, `http` without one.
 
+    `rate` is what the repository puts on its link, all copies together. None: `utilisation` of what the links on the
+    way can take, one copy on each, or where there are no groups as many as there are sites behind it.
     `block` is the payload of one packet in bytes; None: the MTU less the room every scheme's encapsulation needs.
     `patience` is how long a site may stay silent before it is given up (it must exceed the longest outage).
     """
 
-    name: Name = "uftp"
+    name: Name | None = None
     rate: Rate | None = None
     utilisation: Annotated[float, Field(gt=0, le=1)] = 0.97
     block: Annotated[int, Field(ge=512, le=8900)] | None = None
@@ -74,7 +76,10 @@ class Transport(Spec):
 
 
 class Probe(Spec):
-    """A numbered datagram every `interval` seconds on the sync's own group. `interval` 0: no probes."""
+    """A numbered datagram every `interval` seconds, sent as the sync's data are: to its group, or to each destination.
+
+    `interval` 0: no probes.
+    """
 
     interval: Duration = 0.001
     size: Annotated[int, Field(ge=32, le=1400)] = 64

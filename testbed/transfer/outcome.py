@@ -54,9 +54,9 @@ def reason(delivery: Delivery, state: State, fate: Fate | None, trouble: str) ->
         return f"corrupt block {block} of {file}{more}"
     missing = sum(short.missing + len(short.wrong) for short in state.shortfalls)
     if claimed:
-        cause = trouble or "although the sender reports success"
+        cause = trouble or "although the transport reports success"
     else:
-        cause = "; ".join(filter(None, (trouble, fate.reason if fate else "the sender has no record of it")))
+        cause = "; ".join(filter(None, (trouble, fate.reason if fate else "the transport has no record of it")))
     if not state.shortfalls:
         return cause
     return f"{missing} of {delivery.manifest.blocks} blocks missing: {cause}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from testbed.errors import RequestError
 from testbed.transfer.base import Transport
+from testbed.transfer.http import Http
 from testbed.transfer.uftp import Uftp
 
-TRANSPORTS: dict[str, Transport] = {transport.name: transport for transport in (Uftp(),)}
+TRANSPORTS: dict[str, Transport] = {transport.name: transport for transport in (Uftp(), Http())}
 
 
 def transport(name: str) -> Transport:

@@ -1,13 +1,13 @@
-"""One delivery, carried out: receivers, verifier and sender started, followed, ended, and judged.
+"""One delivery, carried out: listeners, verifier and movers started, followed, ended, and judged.
 
     session = Session(delivery, transport, spawn, work, bulk)
     with session:                       # stop() at the end, whatever happens
-        session.prepare()               # receivers listen (by their state), the verifier watches
+        session.prepare()               # the listeners are ready (by their state), the verifier watches
         t0 = session.start()
         while not session.wait(0.2): show(session.progress())
     results = session.results()
 
-Times count from t0, the moment before the sender is started: joining is over by then, starting the sender is not.
+Times count from t0, the moment before the movers are started: joining is over by then, starting the movers is not.
 A destination's delivery time ends when its last block was found and proved right; a block counts from the poll that
 found it, so times are late by at most the verifier's poll (20 ms) and the receiver's own write buffer.
 """
@@ -17,7 +17,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
 from types import TracebackType
@@ -25,7 +26,7 @@ from typing import Any
 
 from testbed.errors import TransferError
 from testbed.record import SiteResult
-from testbed.transfer.base import Command, Delivery, Destination, Fate, Folder, Spawn, Transport
+from testbed.transfer.base import Delivery, Destination, Fate, Folder, Process, Spawn, Transport
 from testbed.transfer.manifest import NAME
 from testbed.transfer.outcome import State, site_result
 from testbed.transfer.processes import end, status_text, tail
@@ -33,12 +34,25 @@ from testbed.transfer.receipt import Shortfall
 from testbed.transfer.sink import Config, Watch
 from testbed.transfer.verifier import Line, Verifier
 
-# What happened, as it is heard of: time (CLOCK_MONOTONIC), kind, host ("" for the sender), detail. Kinds:
+# What happened, as it is heard of: time (CLOCK_MONOTONIC), kind, host ("": not one destination's), detail. Kinds:
 # sync-start, first-byte, delivered, corrupt, resumed. Called from the session's threads.
 Notify = Callable[[float, str, str, dict[str, Any]], None]
 
 _TICK = 0.02
 _GRACE = 1.0
+_PACE = 1.0  # an attempt that failed is followed by the next no sooner than this after its own start
+
+
+@dataclass(slots=True)
+class _Mover:
+    """A mover while it lasts; times are CLOCK_MONOTONIC. `after`: its destinations' silence counts from here at the
+    earliest."""
+
+    process: Process
+    running: subprocess.Popen[bytes]
+    started: float
+    after: float
+    attempt: int = 0
 
 
 class Session:
@@ -65,9 +79,9 @@ class Session:
         self._lock = Lock()
         self._states = {d.host: State() for d in delivery.destinations}
         self._fates: dict[str, Fate] = {}
-        self._receivers: dict[str, subprocess.Popen[bytes]] = {}
-        self._deaths: dict[str, str] = {}
-        self._sender: subprocess.Popen[bytes] | None = None
+        self._listeners: list[tuple[Process, subprocess.Popen[bytes]]] = []
+        self._movers: list[_Mover] = []
+        self._lost: dict[str, str] = {}  # destinations that nothing more will reach, and why
         self._verifier: Verifier | None = None
         self._driver: Thread | None = None
         self._zero = 0.0
@@ -81,47 +95,44 @@ class Session:
         self.stop()
 
     def folder(self, host: str) -> Folder:
-        """Where a destination's files are."""
+        """Where a host's files are."""
         return Folder(self._work / host, self._bulk / host / self.delivery.sync)
 
     def prepare(self, timeout: float = 20.0) -> None:
-        """Start the verifier and the receivers; return when all are ready.
+        """Start the verifier and the listeners; return when all are ready.
 
         Raises RequestError (the delivery cannot be made), TransferError (a process died or is not ready in time).
         """
         self.transport.check(self.delivery)
         deadline = time.monotonic() + timeout
-        hosts = [d.host for d in self.delivery.destinations]
-        self._sender_folder.work.mkdir(parents=True, exist_ok=True)
-        for host in hosts:
-            shutil.rmtree(self.folder(host).data, ignore_errors=True)
-        self._verifier = Verifier(self._watches(), self._work, self._hear)
         for destination in self.delivery.destinations:
-            folder = self.folder(destination.host)
-            command = self.transport.receiver(self.delivery, destination, folder)
-            self._receivers[destination.host] = self._run(destination.host, command, folder.work / "receiver.log")
-        waiting = dict(self._receivers)
+            shutil.rmtree(self.folder(destination.host).data, ignore_errors=True)
+        self._work.mkdir(parents=True, exist_ok=True)
+        self._verifier = Verifier(self._watches(), self._work, self._hear)
+        for process in self.transport.listeners(self.delivery, self.folder):
+            self._listeners.append((process, self._run(process)))
+        waiting = list(self._listeners)
         while waiting:
-            for host, process in tuple(waiting.items()):
-                if process.poll() is not None:
-                    raise TransferError(self._death(host, process))
-                if self.transport.ready(self.delivery, process.pid):
-                    del waiting[host]
+            for process, running in tuple(waiting):
+                if running.poll() is not None:
+                    raise TransferError(self._ending(process, running))
+                if self.transport.ready(self.delivery, running.pid):
+                    waiting.remove((process, running))
             if waiting and time.monotonic() > deadline:
-                group = self.delivery.group
-                raise TransferError(f"receivers not listening on {group} after {timeout:g} s: {', '.join(waiting)}")
+                raise TransferError(f"not listening after {timeout:g} s: {', '.join(str(p) for p, _ in waiting)}")
             if waiting:
                 self._stopping.wait(_TICK / 4)
         self._verifier.wait_ready(max(0.1, deadline - time.monotonic()))
 
     def start(self) -> float:
-        """Start sending; return t0. Raises OSError."""
+        """Start the movers; return t0. Raises OSError."""
         with self._lock:
             self._zero = time.monotonic()
             for state in self._states.values():
                 state.moved = self._zero
-        self._notify(self._zero, "sync-start", "", {"sync": self.delivery.sync})
-        self._send(0)
+        self._notify(self._zero, "sync-start", "", {"sync": self.delivery.sync, "transport": self.transport.name})
+        for process in self.transport.movers(self.delivery, self.folder):
+            self._movers.append(_Mover(process, self._run(process), time.monotonic(), self._zero))
         self._driver = Thread(target=self._drive, name=f"sync-{self.delivery.sync}", daemon=True)
         self._driver.start()
         return self._zero
@@ -141,7 +152,7 @@ class Session:
             return
         self._stopped = True
         self._stopping.set()
-        end([p for p in (self._sender, *self._receivers.values()) if p is not None])
+        end([*(mover.running for mover in self._movers), *(running for _, running in self._listeners)])
         if self._driver is not None:
             self._driver.join()
         elif self._verifier is not None:
@@ -159,17 +170,13 @@ class Session:
                     destination,
                     self._states[destination.host],
                     self._fates.get(destination.host),
-                    self._deaths.get(destination.host, self._trouble),
+                    self._lost.get(destination.host, self._trouble),
                     self._zero,
                 )
                 for destination in self.delivery.destinations
             ]
 
     # -- starting ------------------------------------------------------------------------------------------
-
-    @property
-    def _sender_folder(self) -> Folder:
-        return Folder(self._work / "sender", self.delivery.model)
 
     def _watches(self) -> Config:
         return Config(
@@ -184,16 +191,16 @@ class Session:
         places = tuple(self.transport.places(self.delivery, folder, name) for name in names)
         return Watch(destination.host, places, str(self.transport.marker(folder)))
 
-    def _run(self, node: str, command: Command, log: Path) -> subprocess.Popen[bytes]:
+    def _run(self, process: Process) -> subprocess.Popen[bytes]:
+        command, log = process.command, self._log(process)
         for folder in (log.parent, *command.folders, *(path.parent for path in command.files)):
             folder.mkdir(parents=True, exist_ok=True)
         for path, text in command.files.items():
             path.write_text(text)
-        return self._spawn(node, command.argv, log=log)
+        return self._spawn(process.host, command.argv, log=log)
 
-    def _send(self, attempt: int) -> None:
-        command = self.transport.sender(self.delivery, self._sender_folder, attempt)
-        self._sender = self._run(self.delivery.source_host, command, self._sender_folder.work / "sender.log")
+    def _log(self, process: Process) -> Path:
+        return self.folder(process.host).work / f"{process.name}.log"
 
     # -- following -----------------------------------------------------------------------------------------
 
@@ -219,83 +226,101 @@ class Session:
             self._notify(t, kind, host, {"file": line["file"], "block": line["block"]})
 
     def _drive(self) -> None:
-        """Follow the sender; take up again what it left, as long as patience lasts; then have it all summed up."""
+        """Follow the movers until each has ended for good; then have it all summed up."""
+        assert self._verifier is not None
+        mine = list(self._movers)
         try:
-            attempt, after = 0, self._zero
-            while self._follow(after) and self._again():
-                after = after if attempt else time.monotonic()
-                attempt += 1
-                if not self._unfinished(after):
+            while mine and not self._stopping.wait(_TICK):
+                self._note_deaths()
+                if self._verifier.failure:
+                    self._trouble = self._verifier.failure
                     break
-                self._notify(time.monotonic(), "resumed", "", {"sync": self.delivery.sync, "attempt": attempt})
-                self._send(attempt)
+                mine = [mover for mover in mine if self._follow(mover)]
+            if self._stopping.is_set():
+                self._trouble = "stopped before the end"
         except Exception as error:  # whatever it was, the results must be told
             self._trouble = f"the session failed: {error}"
         finally:
             self._conclude()
 
-    def _follow(self, after: float) -> bool:
-        """Wait for the sender's end; False when the session is to end instead of being taken up again."""
-        assert self._sender is not None
-        assert self._verifier is not None
-        while self._sender.poll() is None and not self._stopping.wait(_TICK):
-            self._note_deaths()
-            if self._verifier.failure:
-                self._trouble = self._verifier.failure
-                return False
-            if not self._unfinished(after) and not self._all_finished():
-                self._trouble = f"given up after {self.delivery.patience:g} s without progress"
-                return False
-        if self._stopping.is_set():
-            self._trouble = "stopped before the end"
+    def _follow(self, mover: _Mover) -> bool:
+        """Look after a mover; take up again what it left, as long as patience lasts. False when it is over."""
+        hosts = mover.process.serves
+        if mover.running.poll() is None:
+            if self._hopeful(mover) or self._finished(hosts):
+                return True
+            self._lose(hosts, f"given up after {self.delivery.patience:g} s without progress")
+            end([mover.running])
             return False
+        self._fates |= self.transport.fates(self.delivery, self.folder)
+        heir = self._heir(mover)
+        if heir is None:
+            if mover.running.returncode < 0 or not self._fates.keys() & set(hosts):
+                self._lose(hosts, self._ending(mover.process, mover.running))
+            return False
+        now = time.monotonic()
+        mover.after = mover.after if mover.attempt else now
+        if not self._hopeful(mover):
+            return False
+        if now >= mover.started + _PACE:
+            mover.attempt += 1
+            whose = hosts[0] if len(hosts) == 1 else ""
+            self._notify(now, "resumed", whose, {"sync": self.delivery.sync, "attempt": mover.attempt})
+            mover.process, mover.running, mover.started = heir, self._run(heir), now
         return True
 
-    def _again(self) -> bool:
-        self._fates = self.transport.fates(self.delivery, self._sender_folder)
-        sender = self._sender
-        if not self._fates and sender is not None:
-            log = tail(self._sender_folder.work / "sender.log")
-            self._trouble = f"the sender {status_text(sender.returncode)}: {log}"
-            return False
-        behind = [h for h, state in self._states.items() if state.finished is None and h not in self._deaths]
-        lost = [host for host in behind if not self._fates.get(host, Fate(False)).complete]
-        return bool(lost) and self.transport.resumable(self.delivery, self._sender_folder)
+    def _heir(self, mover: _Mover) -> Process | None:
+        """What is to take up again where a mover ended; None if nothing can, or need."""
+        behind = [
+            host
+            for host in mover.process.serves
+            if host not in self._lost and not self._finished([host]) and not self._fates.get(host, Fate(False)).complete
+        ]
+        if not behind:
+            return None
+        status = mover.running.returncode
+        return self.transport.resume(self.delivery, self.folder, mover.process, mover.attempt + 1, status)
 
-    def _unfinished(self, after: float) -> list[str]:
-        """Destinations that may still get there: alive, and not silent for longer than the patience.
+    def _hopeful(self, mover: _Mover) -> bool:
+        """Whether a mover has destinations that may still get there: not lost, nor silent for longer than the patience.
 
-        Silence counts from `after` at the earliest. On top comes what is not a destination's own fault: the sender's
-        wait for a mute one, and the time of a block, by which progress is seen.
+        On top of the patience comes what is not a destination's own fault: the transport's wait for a mute one, and
+        the time of a block, by which progress is seen.
         """
-        now, block = time.monotonic(), 8 * self.delivery.manifest.block / self.delivery.rate
-        limit = self.delivery.patience + self.transport.silence(self.delivery) + 2 * block + _GRACE
+        delivery = self.delivery
+        block = 8 * delivery.manifest.block * delivery.copies / delivery.rate
+        limit = delivery.patience + self.transport.silence(delivery) + 2 * block + _GRACE
+        now = time.monotonic()
         with self._lock:
-            return [
-                host
-                for host, state in self._states.items()
-                if state.finished is None and host not in self._deaths and now - max(state.moved, after) <= limit
-            ]
+            states = [(host, self._states[host]) for host in mover.process.serves]
+            return any(
+                state.finished is None and host not in self._lost and now - max(state.moved, mover.after) <= limit
+                for host, state in states
+            )
 
-    def _all_finished(self) -> bool:
+    def _finished(self, hosts: Iterable[str]) -> bool:
         with self._lock:
-            return all(state.finished is not None for state in self._states.values())
+            return all(self._states[host].finished is not None for host in hosts)
 
     def _note_deaths(self) -> None:
-        for host, process in self._receivers.items():
-            if host not in self._deaths and process.poll() is not None and not self._stopping.is_set():
-                self._deaths[host] = self._death(host, process)
+        for process, running in self._listeners:
+            if running.poll() is not None:
+                self._lose(process.serves, self._ending(process, running))
 
-    def _death(self, host: str, process: subprocess.Popen[bytes]) -> str:
-        log = tail(self.folder(host).work / "receiver.log")
-        return f"the receiver on {host} {status_text(process.returncode)}" + (f": {log}" if log else "")
+    def _lose(self, hosts: Iterable[str], why: str) -> None:
+        if not self._stopping.is_set():  # else it may be ourselves who ended a process
+            for host in hosts:
+                self._lost.setdefault(host, why)
+
+    def _ending(self, process: Process, running: subprocess.Popen[bytes]) -> str:
+        log = tail(self._log(process))
+        return f"{process} {status_text(running.returncode)}" + (f": {log}" if log else "")
 
     def _conclude(self) -> None:
         try:
-            if self._sender is not None:
-                end([self._sender])
+            end([mover.running for mover in self._movers])
             if self._verifier is not None:
                 self._verifier.finish(1.0 if self._stopping.is_set() else 10.0)
-            self._fates = self.transport.fates(self.delivery, self._sender_folder)
+            self._fates = self.transport.fates(self.delivery, self.folder)
         finally:
             self._over.set()

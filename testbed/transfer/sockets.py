@@ -1,4 +1,4 @@
-"""What the kernel shows of another process's sockets: group membership, and a larger receive buffer for it.
+"""What the kernel shows of another process's sockets, and what root may set on them that their owner does not.
 
 /proc/PID/net shows the network namespace of PID, so none of this has to enter the namespace.
 """
@@ -6,14 +6,19 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
 _SYS_PIDFD_GETFD = 438  # the same number on every architecture
 _SO_RCVBUFFORCE = 33
+_SO_MAX_PACING_RATE = 47
+_TCP_CONGESTION = 13
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -49,20 +54,47 @@ def force_receive_buffer(pid: int, size: int) -> int:
     A program's own SO_RCVBUF is cut to net.core.rmem_max (4 MB on Debian's kernels, less than 70 ms at 500 Mb/s);
     root may exceed it for a socket without touching that system-wide setting. Raises OSError.
     """
+    with _sockets(pid) as theirs:
+        udp = [s for s in theirs if s.family == socket.AF_INET and s.type == socket.SOCK_DGRAM]
+        for each in udp:
+            each.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+        return len(udp)
+
+
+def tune_listeners(pid: int, *, pacing: int, segment: int, congestion: str) -> int:
+    """Set what every connection inherits that a listening TCP socket of process `pid` accepts; return how many listen.
+
+    `pacing`: the most payload bytes a second, evenly spaced by the kernel, whatever the window allows; `segment`: the
+    MSS in bytes, options included; `congestion`: the congestion control, by the kernel's name. Raises OSError.
+    """
+    with _sockets(pid) as theirs:
+        tcp = [s for s in theirs if s.family == socket.AF_INET and s.type == socket.SOCK_STREAM]
+        listening = [s for s in tcp if s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)]
+        for each in listening:
+            each.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("=Q", pacing))
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
+            each.setsockopt(socket.IPPROTO_TCP, _TCP_CONGESTION, congestion.encode())
+        return len(listening)
+
+
+@contextmanager
+def _sockets(pid: int) -> Iterator[list[socket.socket]]:
+    """The sockets of another process, as descriptors of ours; those it has just closed are left out."""
     pidfd = os.pidfd_open(pid)
+    found: list[socket.socket] = []
     try:
-        count = 0
         for number in _socket_fds(pid):
             fd = _libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0)
             if fd < 0:
                 error = ctypes.get_errno()
+                if error == errno.EBADF:
+                    continue
                 raise OSError(error, f"pidfd_getfd: {os.strerror(error)}")
-            with socket.socket(fileno=fd) as theirs:
-                if theirs.family == socket.AF_INET and theirs.type == socket.SOCK_DGRAM:
-                    theirs.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
-                    count += 1
-        return count
+            found.append(socket.socket(fileno=fd))
+        yield found
     finally:
+        for each in found:
+            each.close()
         os.close(pidfd)
 
 

@@ -17,11 +17,12 @@ What its options mean is not always what they seem; found by measurement:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from testbed.errors import Problem, RequestError
-from testbed.transfer.base import Command, Delivery, Destination, Fate, Folder
+from testbed.transfer.base import Command, Delivery, Destination, Fate, Folder, Folders, Process
 from testbed.transfer.sockets import force_receive_buffer, is_member
 
 _ETHERNET = 14
@@ -42,6 +43,8 @@ class Uftp:
 
     name = "uftp"
     programs = ("uftp", "uftpd")
+    multicast = True
+    port = 1044
     overhead = 52  # IPv4 20, UDP 8, UFTP 24
     max_block = 8800
 
@@ -53,7 +56,9 @@ class Uftp:
             fit = f"use at most {delivery.mtu - self.overhead}"
             what = f"a block of {delivery.block} bytes and {self.overhead} of headers in an MTU of {delivery.mtu}"
             problems.append(Problem(what, hint=fit))
-        if not delivery.group.is_multicast:
+        if delivery.group is None:
+            problems.append(Problem("uftp sends to a group, and there is none"))
+        elif not delivery.group.is_multicast:
             problems.append(Problem(f"{delivery.group} is not a multicast group"))
         elif delivery.ssm and int(delivery.group) >> 24 != 232:
             problems.append(Problem(f"{delivery.group} is not an SSM group", hint="SSM groups are in 232.0.0.0/8"))
@@ -67,7 +72,41 @@ class Uftp:
     def silence(self, delivery: Delivery) -> float:
         return 3 * _ROBUST * _grtt(delivery)
 
-    def receiver(self, delivery: Delivery, destination: Destination, folder: Folder) -> Command:
+    def listeners(self, delivery: Delivery, folders: Folders) -> tuple[Process, ...]:
+        return tuple(
+            Process("receiver", d.host, (d.host,), self._receiver(delivery, d, folders(d.host)))
+            for d in delivery.destinations
+        )
+
+    def ready(self, delivery: Delivery, pid: int) -> bool:
+        assert delivery.group is not None
+        if not is_member(pid, delivery.group, delivery.source if delivery.ssm else None):
+            return False
+        return force_receive_buffer(pid, _receive_buffer(delivery.rate)) > 0
+
+    def movers(self, delivery: Delivery, folders: Folders) -> tuple[Process, ...]:
+        folder = folders(delivery.source_host)
+        hosts, files = folder.work / "hosts", folder.work / "files"
+        order = sorted(delivery.manifest.files, key=lambda file: (file.size > delivery.manifest.block, file.name))
+        command = Command(
+            (*self._send(delivery, folder, 0), "-H", f"@{hosts}", "-i", str(files)),
+            {
+                hosts: "".join(f"{_uid(d.address)}\n" for d in delivery.destinations),
+                files: "".join(f"{delivery.model / file.name}\n" for file in order),
+            },
+        )
+        return (Process("sender", delivery.source_host, tuple(d.host for d in delivery.destinations), command),)
+
+    def resume(
+        self, delivery: Delivery, folders: Folders, mover: Process, attempt: int, status: int
+    ) -> Process | None:
+        folder = folders(delivery.source_host)
+        left = sorted(folder.work.glob("_group_*_restart"), key=lambda path: path.stat().st_mtime)
+        if not left:
+            return None
+        return replace(mover, command=Command((*self._send(delivery, folder, attempt), "-F", left[-1].name)))
+
+    def _receiver(self, delivery: Delivery, destination: Destination, folder: Folder) -> Command:
         done, part = folder.data / "done", folder.data / "part"
         argv = [
             "uftpd", "-d", "-q", "-x", "1",
@@ -83,14 +122,9 @@ class Uftp:
             argv += ["-S", str(servers)]
         return Command(tuple(argv), files, folders=(done, part))
 
-    def ready(self, delivery: Delivery, pid: int) -> bool:
-        if not is_member(pid, delivery.group, delivery.source if delivery.ssm else None):
-            return False
-        return force_receive_buffer(pid, _receive_buffer(delivery.rate)) > 0
-
-    def sender(self, delivery: Delivery, folder: Folder, attempt: int) -> Command:
+    def _send(self, delivery: Delivery, folder: Folder, attempt: int) -> tuple[str, ...]:
         grtt = f"{_grtt(delivery):g}"
-        argv = [
+        return (
             # -f leaves its restart file in the working directory
             "env", "-C", str(folder.work),
             "uftp", "-T", "-f", "-x", "2",
@@ -99,21 +133,7 @@ class Uftp:
             "-I", str(delivery.source), "-U", _uid(delivery.source), "-B", "4194304",
             "-r", f"{grtt}:{grtt}:{_MAX_GRTT:g}", "-s", str(_ROBUST),
             "-D", delivery.sync, "-S", str(folder.work / f"{_STATUS}-{attempt}"),
-        ]  # fmt: skip
-        if attempt:
-            return Command((*argv, "-F", _restart_file(folder).name))
-        hosts, files = folder.work / "hosts", folder.work / "files"
-        order = sorted(delivery.manifest.files, key=lambda file: (file.size > delivery.manifest.block, file.name))
-        return Command(
-            (*argv, "-H", f"@{hosts}", "-i", str(files)),
-            {
-                hosts: "".join(f"{_uid(d.address)}\n" for d in delivery.destinations),
-                files: "".join(f"{delivery.model / file.name}\n" for file in order),
-            },
-        )
-
-    def resumable(self, delivery: Delivery, folder: Folder) -> bool:
-        return any(folder.work.glob("_group_*_restart"))
+        )  # fmt: skip
 
     def places(self, delivery: Delivery, folder: Folder, file: str) -> tuple[str, ...]:
         part, done = folder.data / "part", folder.data / "done"
@@ -122,8 +142,9 @@ class Uftp:
     def marker(self, folder: Folder) -> Path:
         return folder.work / _STATUS
 
-    def fates(self, delivery: Delivery, folder: Folder) -> dict[str, Fate]:
-        reports = sorted(folder.work.glob(f"{_STATUS}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    def fates(self, delivery: Delivery, folders: Folders) -> dict[str, Fate]:
+        work = folders(delivery.source_host).work
+        reports = sorted(work.glob(f"{_STATUS}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
         lines = (line for path in reports for line in path.read_text(errors="replace").splitlines())
         return parse_fates(delivery, lines)
 
@@ -185,6 +206,3 @@ def _receive_buffer(rate: int) -> int:
     """Half a second of the rate, as a socket counts it: with what the kernel adds to a packet, and doubled by it."""
     return min(2**26, max(2**23, rate // 8 // 2))
 
-
-def _restart_file(folder: Folder) -> Path:
-    return max(folder.work.glob("_group_*_restart"), key=lambda path: path.stat().st_mtime)

@@ -16,7 +16,11 @@ from testbed.spec.check_scenario import Known
 from testbed.spec.load import load_scenario, load_topology
 
 FOLDER = Path(__file__).with_name("errors")
-KNOWN = Known(schemes={"pim-ssm", "pim-sm"}, transports={"uftp"})
+KNOWN = Known(
+    schemes={"pim-ssm", "pim-sm"},
+    transports={"uftp", "http"},
+    carries={"pim-ssm": {"uftp"}, "pim-sm": {"uftp"}},
+)
 FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
 
 

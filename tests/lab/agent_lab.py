@@ -41,7 +41,7 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH = 1, 4, 5, 9
 _OSPF, _UNIVERSE, _UNICAST, _MAIN = 188, 0, 1, 254
 _BATCH = 16384  # octets of requests in one sendmsg: zebra's, too, come many at a time
 
-Masks = dict[tuple[int, int, str], int]  # SI, way, "p1" or "local" or "drop" -> F-BM
+Masks = dict[tuple[int, int, str], int]  # SI, way, "p1", "p1, tunnel to 10.255.0.9", "local" or "drop" -> F-BM
 
 
 def loopback(number: int) -> IPv4Address:
@@ -56,7 +56,8 @@ def neighbour(port: int) -> IPv4Address:
 class Domain:
     """Routers 2, 3, ... by number, with their BFR-ids and the ports that lead there; this router is number 1.
 
-    Router 1 + n is the neighbour on port n, if there is such a port; `silent` neighbours are no BFRs.
+    Router 1 + n is the neighbour on port n, if there is such a port; `silent` neighbours are no BFRs. What lies behind
+    one no LSA says, so tunnels around it lead to the BFERs themselves.
     """
 
     ports: int
@@ -77,8 +78,9 @@ class Domain:
                 where = "drop"
                 if router == 1:
                     where = "local"
-                elif ports and (port := ports[way % len(ports)]) + 1 not in self.silent:
-                    where = f"p{port}"
+                elif ports:
+                    port = ports[way % len(ports)]
+                    where = f"p{port}, tunnel to {loopback(router)}" if port + 1 in self.silent else f"p{port}"
                 key = (bfr_id - 1) // self.bsl, way, where
                 masks[key] = masks.get(key, 0) + (1 << (bfr_id - 1) % self.bsl)
         return masks
@@ -264,7 +266,8 @@ def _newer(ospfd: FakeOspfd, lsa: Lsa) -> Lsa:
 
 
 def _port(tables: Tables, number: object) -> str:
-    return next(hop.port for hop in tables.all(NextHop) if hop.id == number)
+    hop = next(hop for hop in tables.all(NextHop) if hop.id == number)
+    return f"{hop.port}, tunnel to {hop.tunnel}" if hop.tunnel else hop.port
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -20,7 +21,7 @@ from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
-from testbed.plan.timers import profile
+from testbed.plan.timers import BfdTimers, profile
 from testbed.plan.types import Role
 from testbed.schemes.base import router_configs
 from testbed.schemes.bier import Bier, bfr_ids
@@ -29,7 +30,10 @@ from testbed.spec.topology import Router
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
+ATTEMPTS = 5
 NUMBERS = count(1)  # of flows: each test has its own
+# What fails here loses its carrier, or is none of BFD's business; on a loaded host BFD would see failures of its own.
+TIMERS = replace(profile("fast"), bfd=BfdTimers(interval=300, multiplier=3))
 
 
 class BierLab:
@@ -41,7 +45,7 @@ class BierLab:
         topology = load_topology("ring")
         plain = {name: Router(kind="router", bier=False) for name in without}
         plan = make_plan(topology.model_copy(update={"nodes": topology.nodes | plain}))
-        self.lab = Lab(plan, router_configs(plan, self.scheme, profile("fast"), frr_version()))
+        self.lab = Lab(plan, router_configs(plan, self.scheme, TIMERS, frr_version()))
         self.sites = [node.name for node in plan.hosts if node.name != plan.repository]
         self.bfir = plan.repository_edge
         core = {node.name for node in plan.nodes.values() if node.role is Role.CORE}
@@ -123,15 +127,26 @@ def _updates(built: BierLab, router: str) -> int:
 
 def test_a_killed_agent_is_not_missed_and_a_new_one_takes_over(built: BierLab, stream: Stream) -> None:
     for router in (built.bfir, built.lab.plan.sites[0].name):
-        mark = stream.sent
-        agent = built.lab.daemons[router, "bier-agent"]
-        agent.send_signal(signal.SIGKILL)
-        agent.wait()
-        stream.nothing_missing_since(mark)
-        built.restart_agent(router)
-        wait_for(lambda r=router: _answers(built, r), f"the new agent of {router}")
-        built.scheme.wait_ready(built.lab)
-        stream.nothing_missing_since(mark)
+        for attempt in count(1):
+            mark, before = stream.sent, _route_changes(built)
+            agent = built.lab.daemons[router, "bier-agent"]
+            agent.send_signal(signal.SIGKILL)
+            agent.wait()
+            try:
+                stream.nothing_missing_since(mark)
+                built.restart_agent(router)
+                wait_for(lambda r=router: _answers(built, r), f"the new agent of {router}")
+                built.scheme.wait_ready(built.lab)
+                stream.nothing_missing_since(mark)
+                break
+            except AssertionError:  # unless the IGP of a loaded host saw failures, which cost packets
+                if _route_changes(built) == before or attempt == ATTEMPTS:
+                    raise
+
+
+def _route_changes(built: BierLab) -> int:
+    events = built.scheme.events(built.lab)
+    return sum(1 for event in events if event.kind == "bift" and event.detail["cause"] == "route")
 
 
 def _answers(built: BierLab, router: str) -> bool:
@@ -206,5 +221,6 @@ def test_other_ways_to_do_it(options: dict[str, Any]) -> None:
 
 
 def test_time_is_what_events_carry(built: BierLab) -> None:
-    now = time.monotonic()
-    assert all(0 < event.t <= now for event in built.scheme.events(built.lab))
+    times = [event.t for event in built.scheme.events(built.lab)]
+    assert times
+    assert all(0 < t <= time.monotonic() for t in times)

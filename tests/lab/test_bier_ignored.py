@@ -30,11 +30,11 @@ from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.packet.ospf_bier import BIER as BIER_TLV
 from testbed.packet.ospf_bier import BIER_MPLS_ENCAPSULATION, BierSubTlv, ExtendedPrefix, MplsEncapsulation
-from testbed.packet.ospf_bier import EXTENDED_PREFIX as PREFIX_TLV
 from testbed.packet.ospf_bier_accept import Reason
+from testbed.packet.ospf_extended import EXTENDED_PREFIX as PREFIX_TLV
 from testbed.packet.ospf_tlv import encode_tlv
 from testbed.plan.build import make_plan
-from testbed.plan.frr import render
+from testbed.plan.frr import Underlay, render
 from testbed.plan.timers import profile
 from testbed.spec.topology import Topology
 
@@ -147,7 +147,7 @@ def domain() -> Iterator[Domain]:
     topology = Topology.model_validate({"name": "line", "nodes": NODES, "links": [["a", "b"], ["b", "c"]]})
     plan = make_plan(topology)
     timers = replace(profile("fast"), bfd=None)
-    options: dict[str, Any] = {"timers": timers, "frr_version": frr_version(), "ospf_api": True}
+    options: dict[str, Any] = {"timers": timers, "frr_version": frr_version(), "underlay": Underlay(ospf_api=True)}
     configs = {n.name: render(plan, n.name, scheme_features=None, **options) for n in plan.routers}
     with ExitStack() as stack:
         lab = stack.enter_context(Lab(plan, configs))

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from testbed.lab.waiting import until
 from testbed.plan.build import make_plan
 from testbed.plan.timers import profile
 from testbed.plan.types import Role
+from testbed.run.counters import read_interfaces
 from testbed.schemes import make_scheme, router_configs
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import SchemeChoice
@@ -62,6 +64,23 @@ def test_plain_vtysh_works_in_a_node(lab: Lab) -> None:
     done = router.run(["vtysh", "-c", "show ip ospf neighbor json"])
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
+
+
+def test_what_tcp_sends_crosses_a_link_in_packets(lab: Lab) -> None:
+    source, router = lab[lab.plan.repository], lab[lab.plan.repository_edge]
+    size, mtu = 2**20, lab.plan.links[source.spec.interfaces[0].link].mtu
+    server = router.call(lambda: socket.create_server((str(source.spec.interfaces[0].peer_address), 0)))
+    before = read_interfaces(source.pid)["eth0"]
+    with server, source.call(lambda: socket.create_connection(server.getsockname())) as client:
+        sender = threading.Thread(target=lambda: (client.sendall(bytes(size)), client.shutdown(socket.SHUT_WR)))
+        sender.start()
+        with server.accept()[0] as accepted:
+            while accepted.recv(2**16):
+                pass
+        sender.join()
+    sent = read_interfaces(source.pid)["eth0"].since(before)
+    assert sent.bytes > size
+    assert sent.packets >= size // mtu
 
 
 def test_every_host_reaches_the_repository(lab: Lab) -> None:

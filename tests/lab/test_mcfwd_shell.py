@@ -36,6 +36,7 @@ IPV4, IPV6, ARP, VLAN = 0x0800, 0x86DD, 0x0806, 0x8100
 FRAME_MAX = 16 * 1024
 LINE_LIMIT = 64 * 1024
 CONNECTIONS = 16
+UDP_SEGMENT = 103  # linux/udp.h
 BURST, AHEAD = 5, 200  # packets sent between two commits, and at most on their way: no queue of the kernel overflows
 ROWS = {
     "A": (
@@ -98,6 +99,13 @@ class Chain:
         self.sender.sendto(self.sent.to_bytes(4, "big").ljust(size, b"."), (str(GROUP), PORT))
         self.sent += 1
         return self.sent - 1
+
+    def send_two(self, size: int) -> int:
+        """Two packets in one call; the number of the first, whose payload is of `size` octets."""
+        first, second = (number.to_bytes(4, "big") for number in (self.sent, self.sent + 1))
+        self.sender.sendto(first.ljust(size, b".") + second, (str(GROUP), PORT))
+        self.sent += 2
+        return self.sent - 2
 
     def heard(self, first: int = 0) -> list[int]:
         """What has come of the packets from number `first` on."""
@@ -306,6 +314,24 @@ def test_frames_that_are_too_long_are_dropped_whole_and_counted(chain: Chain) ->
     assert chain.forwarder("B").drops()["oversized"] == before.get("oversized", 0) + 2
     lab.run("A", "ip link set to-B mtu 1500")
     lab.run("B", "ip link set to-A mtu 1500")
+
+
+def test_packets_that_a_host_leaves_its_interface_to_cut_are_dropped_and_counted(chain: Chain) -> None:
+    """One frame of several datagrams (udp(7), UDP_SEGMENT) would pass for one that is longer; cut, they come."""
+    a = chain.forwarder("A")
+    before = a.drops().get("uncut", 0)
+    chain.sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+    try:
+        uncut = chain.send_two(1000)
+        wait_for(lambda: a.drops().get("uncut", 0) == before + 1, "the drop")
+        chain.lab.run("S", "ip link set to-A gso_max_segs 1")
+        cut = chain.send_two(1000)
+        wait_for(lambda: chain.heard(cut) == [cut, cut + 1], "both packets")
+    finally:
+        chain.sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+        chain.lab.run("S", "ip link set to-A gso_max_segs 65535")
+    assert chain.heard(uncut) == [cut, cut + 1]
+    assert a.drops()["uncut"] == before + 1
 
 
 def test_a_full_queue_and_a_small_link_drop_and_are_counted(chain: Chain) -> None:

@@ -19,16 +19,17 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="nee
 
 INTERVAL_S = 0.002
 GROUP = {"ssm": "232.1.0.1", "asm": "239.1.0.1"}
+ADDRESS = {"src": "10.64.0.1", "a": "10.64.0.2", "b": "10.64.0.3"}
 
 
 @pytest.fixture
 def lab() -> Iterator[Spaces]:
     with spaces("src", "a", "b", "sw") as made:
         made.run("sw", "ip link add br0 type bridge mcast_snooping 0", "ip link set br0 up")
-        for number, host in enumerate(("src", "a", "b"), 1):
+        for host, address in ADDRESS.items():
             made.wire(host, "eth0", "sw", f"to-{host}")
             made.run("sw", f"ip link set to-{host} master br0")
-            made.run(host, f"ip address add 10.64.0.{number}/24 dev eth0", "ip link set lo up")
+            made.run(host, f"ip address add {address}/24 dev eth0", "ip link set lo up")
         for host in ("src", "a", "b"):
             wait_for(lambda h=host: "state forwarding" in made.run("sw", f"bridge link show dev to-{h}"), "bridge port")
         yield made
@@ -36,7 +37,7 @@ def lab() -> Iterator[Spaces]:
 
 def collector_config(lab: Spaces, directory: Path, mode: str, source: str = "10.64.0.1") -> str:
     streams = [
-        {"sync": 1, "name": "sync", "host": host, "pid": lab.pid(host), "group": GROUP[mode]}
+        {"sync": 1, "name": "sync", "host": host, "pid": lab.pid(host), "address": GROUP.get(mode, ADDRESS[host])}
         | {"source": source if mode == "ssm" else None}
         for host in ("a", "b")
     ]
@@ -44,9 +45,10 @@ def collector_config(lab: Spaces, directory: Path, mode: str, source: str = "10.
 
 
 def sender(lab: Spaces, mode: str, **more: Any) -> Any:
-    options = {"group": GROUP[mode], "source": "10.64.0.1", "interval": INTERVAL_S} | more
+    options = {"source": ADDRESS["src"], "interval": INTERVAL_S} | more
     arguments = [f"--{key}={value}" for key, value in options.items()]
-    return program("probe_sender", *arguments, pid=lab.pid("src"))
+    to = [GROUP[mode]] if mode in GROUP else [ADDRESS["a"], ADDRESS["b"]]
+    return program("probe_sender", "--to", *to, *arguments, pid=lab.pid("src"))
 
 
 def result(directory: Path, host: str, sent: dict[str, Any], zero: float = 0.0) -> StreamResult:
@@ -65,7 +67,7 @@ def finish(collect: Program, send: Program) -> tuple[dict[str, Any], dict[str, A
     return sent, collect.finish()
 
 
-@pytest.mark.parametrize("mode", ["ssm", "asm"])
+@pytest.mark.parametrize("mode", ["ssm", "asm", "unicast"])
 def test_a_cut_shows_as_one_outage_at_the_host_behind_it(lab: Spaces, tmp_path: Path, mode: str) -> None:
     with program("collector", "--config", collector_config(lab, tmp_path, mode)) as collect:
         collect.wait("ready")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bridged_hosts import DEADLINE, Net, network, until
 
 from testbed.errors import TransferError
-from testbed.transfer.base import Command, Delivery, Destination
+from testbed.transfer.base import Command, Delivery, Destination, Process
 from testbed.transfer.manifest import digest
 from testbed.transfer.model import make_model
 from testbed.transfer.session import Session
@@ -24,62 +24,7 @@ from testbed.transfer.uftp import Uftp
 pytestmark = pytest.mark.lab
 
 MIB = 2**20
-DEADLINE = 60 * float(os.environ.get("TESTBED_DEADLINE_SCALE", "1"))
 NAMES = ("repo-src", "s1-st", "s2-st", "s3-st")
-
-
-@dataclass
-class Net:
-    """Hosts on a bridge, each in a network namespace of its own; the bridge in another."""
-
-    bridge: int
-    hosts: dict[str, int]
-
-    def spawn(self, node: str, argv: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
-        with log.open("ab") as out:
-            enter = ("nsenter", "-t", str(self.hosts[node]), "-n", "--")
-            return subprocess.Popen((*enter, *argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-
-    def link(self, node: str, state: str) -> None:
-        ip(self.bridge, f"link set {node} {state}")
-
-    def address(self, node: str) -> IPv4Address:
-        return IPv4Address("10.64.0.1") + list(self.hosts).index(node)
-
-
-def ip(pid: int, *commands: str) -> None:
-    argv = ("nsenter", "-t", str(pid), "-n", "ip", "-batch", "-")
-    subprocess.run(argv, input="\n".join(commands), text=True, check=True, capture_output=True)
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {DEADLINE:g} s: {what}"
-        time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def network(names: Sequence[str], mtu: int = 9000) -> Iterator[Net]:
-    ours = os.readlink("/proc/self/ns/net")
-    holders = [subprocess.Popen(("unshare", "-n", "sleep", "infinity")) for _ in range(len(names) + 1)]
-    try:
-        for holder in holders:
-            until(lambda pid=holder.pid: os.readlink(f"/proc/{pid}/ns/net") != ours, "a namespace")
-        bridge, *rest = (holder.pid for holder in holders)
-        net = Net(bridge, dict(zip(names, rest, strict=True)))
-        ip(bridge, "link add br0 type bridge mcast_snooping 0", f"link set br0 mtu {mtu} up")
-        for name, pid in net.hosts.items():
-            ip(bridge, f"link add {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {pid}",
-               f"link set {name} master br0 up")  # fmt: skip
-            ip(pid, "link set lo up", f"addr add {net.address(name)}/24 dev eth0", "link set eth0 up",
-               "route add default dev eth0")  # fmt: skip
-        yield net
-    finally:
-        for holder in holders:
-            holder.kill()
-        for holder in holders:
-            holder.wait()
 
 
 @pytest.fixture(scope="module")
@@ -275,8 +220,8 @@ def test_stop_ends_everything_and_keeps_what_was_measured(
 
 
 class Broken(Uftp):
-    def receiver(self, *args: Any) -> Command:
-        return Command(("sh", "-c", "echo no such thing >&2; exit 3"))
+    def listeners(self, *args: Any) -> tuple[Process, ...]:
+        return (Process("receiver", NAMES[1], (), Command(("sh", "-c", "echo no such thing >&2; exit 3"))),)
 
 
 def test_a_receiver_that_does_not_start_is_an_error(net: Net, delivery: Delivery, tmp_path: Path, bulk: Path) -> None:

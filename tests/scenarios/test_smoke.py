@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,20 @@ def leftovers(before: set[str]) -> set[str]:
 
 
 # By scheme: the events that are stages of its convergence, its control protocol, a kind of its state.
-OWN = {
+OWN: dict[str, tuple[str, str, str] | None] = {
     "pim-ssm": ("mroute", "pim", "mroutes"),
     "pim-sm": ("mroute", "pim", "mroutes"),
     "bier": ("bift", "bier", "BIFT entries"),
     "ingress-replication": ("rows", "replication", "Replication segments"),
+    "unicast": None,
 }
 
 
 @pytest.mark.parametrize("scheme", OWN)
 def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
-    stage_kind, protocol, entries = OWN[scheme]
+    own = OWN[scheme]
+    stage_kind, protocol, entries = own or ("", "", "")
     done = command("run", "smoke", *SMALL, "--scheme", scheme, "--out", str(out), "--json")
     said = json.loads(done.stdout)
     assert Path(said["report"]).stat().st_size > 10_000
@@ -64,24 +67,27 @@ def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path
     kinds = [e.kind for e in bundle.events]
     assert kinds.count("fault") == kinds.count("fault-restored") == 1
     fault = next(e for e in bundle.events if e.kind == "fault")
-    for kind in ("link-down", "route", stage_kind):
+    for kind in ("link-down", "route", *([stage_kind] if own else [])):
         assert any(e.kind == kind and fault.t <= e.t < fault.t + 2 for e in bundle.events), kind
     # Each stage of the cut is known, in every scheme. (Which came first is for the unit tests: a loaded host is late.)
     cut = [stage for stage in run.stages if stage["site"] and not stage["fault"].startswith("restored")]
-    own = f"{stage_kind}_ms"
+    stages = {f"{stage_kind}_ms"} if own else set()
     for stage in cut:
         known = {key for key, value in stage.items() if value is not None}
-        assert known >= {"detection_ms", "neighbour_ms", "lsa_sent_ms", "lsa_ms", "route_ms", own, "first_probe_ms"}
+        assert known >= {"detection_ms", "neighbour_ms", "lsa_sent_ms", "lsa_ms", "route_ms", "first_probe_ms", *stages}
         assert stage["detected_by"]
     changed = {row["router"]: row for row in run.stages[0]["routers"]}
     assert {"r1", "r2"} <= changed.keys()
     assert all("lsa_sent_ms" in changed[r] for r in ("r1", "r2"))
-    assert any(own in row for row in changed.values())
-    assert sum(counts.get(entries, 0) for counts in run.state.values()) > 0
-    assert run.control.keys() == run.control_setup.keys() == {protocol, "ospf", "bfd"}
+    assert all(any(stage in row for row in changed.values()) for stage in stages)
+    if own:
+        assert sum(counts.get(entries, 0) for counts in run.state.values()) > 0
+        assert run.control_setup[protocol]["messages"] > 0
+    else:
+        assert not any(any(counts.values()) for counts in run.state.values())
+    assert run.control.keys() == run.control_setup.keys() == {*([protocol] if own else []), "ospf", "bfd"}
     for counts in (*run.control.values(), *run.control_setup.values()):
         assert min(counts.values()) >= 0  # an interface that went down begins at 0 again
-    assert run.control_setup[protocol]["messages"] > 0
     assert run.control["ospf"]["link_state_update"] > 0
     if scheme == "bier":
         assert run.control_setup[protocol]["flow commands"] == 1
@@ -126,7 +132,7 @@ def test_ctrl_c_still_writes_the_bundle(tmp_path: Path) -> None:
 def test_a_destination_that_dies_is_not_delivered_whatever_the_tool_says(tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     process = start_delivery("256MiB", out)
-    victim = receiver_of("s2-st", process.pid)
+    victim = process_of("uftpd", "s2-st", process.pid)
     os.kill(victim, signal.SIGKILL)
     process.communicate(timeout=200)
     assert process.returncode == 1
@@ -139,10 +145,35 @@ def test_a_destination_that_dies_is_not_delivered_whatever_the_tool_says(tmp_pat
     assert by_name["s3-st"].delivered
 
 
-def start_delivery(size: str, out: Path) -> subprocess.Popen[str]:
+def test_a_client_that_dies_is_not_delivered_and_the_others_are(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    process = start_delivery("256MiB", out, "unicast")
+    os.kill(process_of("curl", "s2-st", process.pid), signal.SIGKILL)
+    process.communicate(timeout=200)
+    assert process.returncode == 1
+    (run,) = read_bundle(out).runs
+    assert run.outcome == "failed"
+    assert {s.name: s.delivered for s in run.sites} == {"s1-st": True, "s2-st": False, "s3-st": True}
+    assert "the client on s2-st was killed by signal 9" in run.reason
+
+
+def test_a_server_that_dies_fails_the_run(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    process = start_delivery("512MiB", out, "unicast")
+    os.kill(process_of("nginx", "repo-src", process.pid), signal.SIGKILL)
+    process.communicate(timeout=200)
+    assert process.returncode == 1
+    (run,) = read_bundle(out).runs
+    assert run.outcome == "failed"
+    for site in run.sites:
+        assert not site.delivered
+        assert "the server on repo-src was killed by signal 9" in site.reason
+
+
+def start_delivery(size: str, out: Path, scheme: str = "pim-ssm") -> subprocess.Popen[str]:
     """A run of the smoke scenario, up to the moment its model is on the way."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "testbed.cli", "run", "smoke", "--size", size, "--out", str(out)],
+        [sys.executable, "-m", "testbed.cli", "run", "smoke", "--scheme", scheme, "--size", size, "--out", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -152,13 +183,23 @@ def start_delivery(size: str, out: Path) -> subprocess.Popen[str]:
     return process
 
 
-def receiver_of(host: str, owner: int) -> int:
-    """The uftpd of a host in the lab that `owner` runs."""
-    for pid, _, lab_owner in registry._tagged():
-        argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if lab_owner.pid == owner and argv[0].endswith(b"uftpd") and any(f"/{host}/".encode() in a for a in argv):
-            return pid
-    raise AssertionError(f"no receiver of {host}")
+def process_of(program: str, host: str, owner: int) -> int:
+    """The process of a delivery that runs `program` on a host of the lab that `owner` runs, found by its tag: so would
+    `testbed clean` find it, were its owner killed."""
+    deadline = time.monotonic() + 60 * float(os.environ.get("TESTBED_DEADLINE_SCALE", "1"))
+    while time.monotonic() < deadline:  # a delivery begins a moment after it is announced
+        for pid, _, lab_owner in registry._tagged():
+            if lab_owner.pid != owner:
+                continue
+            try:
+                argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:  # it has just ended
+                continue
+            mine = any(f"/{host}/".encode() in a for a in argv)
+            if argv[0].endswith(program.encode()) and mine:
+                return pid
+        time.sleep(0.01)
+    raise AssertionError(f"no {program} on {host}")
 
 
 @pytest.mark.parametrize(

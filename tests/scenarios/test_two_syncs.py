@@ -26,7 +26,7 @@ transport: {rate: 40Mbit, patience: 20s}
 """
 
 
-@pytest.mark.parametrize("scheme", ["pim-ssm", "pim-sm"])
+@pytest.mark.parametrize("scheme", ["pim-ssm", "pim-sm", "unicast"])
 def test_both_are_delivered_each_to_its_own_sites(scheme: str, tmp_path: Path) -> None:
     scenario, out = tmp_path / "two.yaml", tmp_path / "bundle"
     scenario.write_text(SCENARIO.replace("SCHEME", scheme))
@@ -56,6 +56,9 @@ def test_both_are_delivered_each_to_its_own_sites(scheme: str, tmp_path: Path) -
     assert kinds == ["sync-start"] * 2 + ["delivered"] * 4
     probed = {(e.detail["sync"], e.node) for e in bundle.events if e.kind == "first-probe"}
     assert probed == {(s.sync, s.name) for s in run.sites}
+    if scheme == "unicast":
+        assert not any(sum(counts.values()) for counts in run.state.values()), "no state but the IGP's"
+        return
     # A tree each (RFC 7761 4.1.3): two where the ways are shared, one behind them.
     trees = {router: counts["(S,G)"] for router, counts in run.state.items()}
     assert trees["repo"] == trees["r1"] == trees["s2"] == 2

@@ -38,6 +38,8 @@ FIT = Capabilities(
     mnexec="/usr/bin/mnexec",
     uftp=(4, 10, 2),
     uftpd=(4, 10, 2),
+    nginx=(1, 22, 1),
+    curl=(7, 88, 1),
     iproute2=(6, 1, 0),
     cores=2,
     memory_total=8 * GIB,
@@ -153,6 +155,8 @@ class TestDoctor:
             mnexec="",
             uftp=None,
             uftpd=None,
+            nginx=None,
+            curl=None,
             iproute2=None,
             cores=1,
             memory_available=GIB,
@@ -220,6 +224,7 @@ class TestRequirements:
     def test_what_is_not_needed_is_not_asked_for(self) -> None:
         cap = replace(FIT, features=without("netem", "tbf", "multicast-routing"), uftpd=None)
         assert requirements(cap, Needs(shaping=False, multicast_routing=False, uftp=False)) == []
+        assert requirements(replace(FIT, nginx=None, curl=None), Needs()) == []
 
     def test_netem_is_asked_for_where_links_have_delay(self) -> None:
         (problem,) = requirements(replace(FIT, features=without("netem")), Needs(netem=True))
@@ -231,6 +236,14 @@ class TestRequirements:
         (problem,) = requirements(cap, Needs(ipv6=True))
         assert "IPv6" in problem.what
         assert "ipv6.disable=1" in problem.hint
+
+    def test_http_names_what_is_absent_and_installs_only_that(self) -> None:
+        (problem,) = requirements(replace(FIT, nginx=None), Needs(uftp=False, http=True))
+        assert problem.what == "HTTP: without nginx"
+        assert problem.hint == "make deps (or: apt-get install --no-install-recommends nginx)"
+        (problem,) = requirements(replace(FIT, nginx=None, curl=None), Needs(http=True))
+        assert problem.what == "HTTP: without nginx, curl"
+        assert by_name(FIT)["HTTP"].found == "nginx 1.22.1, curl 7.88.1"
 
     def test_not_root_is_one_problem(self) -> None:
         cap = replace(FIT, root=False, features=dict.fromkeys(FEATURES, NOT_TRIED))

@@ -263,16 +263,19 @@ class TestChanges:
 
     def test_a_domain_that_starts_is_waited_for(self) -> None:
         """The others may be about to say that they are BFRs; until then their packets go nowhere."""
-        tunnels = at_1(1, 4, routes=())
-        for number in (2, 3, 4):
-            tunnels.set_route(router(number), [VIA_2])
-        tunnels._changed.clear()  # they were there before the BFRs
+        tunnels = at_1(1)
+        assert dict(tunnels.changes(0))[router(4)] == (VIA_2,)
+        tunnels.set_bfrs([bfr_of(1), bfr_of(4)], near_of(1, 4), 0)
         assert tunnels.due == QUIET
         assert list(tunnels.changes(QUIET / 2)) == []
         tunnels.set_bfrs([bfr_of(1), bfr_of(2), bfr_of(4)], near_of(1, 2, 4), QUIET / 2)
-        assert dict(tunnels.changes(QUIET)) == {}
+        assert list(tunnels.changes(QUIET)) == []
         assert dict(tunnels.changes(2 * QUIET))[router(4)] == (VIA_2,)
         assert tunnels.due is None
+
+    def test_what_is_known_at_first_counts_at_once(self) -> None:
+        """An agent that takes over a forwarder with tunnels has them in its first tables."""
+        assert dict(at_1(1, 3, 4).changes(0))[router(4)] == through(3)
 
     def test_a_bfr_that_is_none_any_more_is_passed_at_once(self) -> None:
         tunnels = at_1(1, 2, 3, 4)

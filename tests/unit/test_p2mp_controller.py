@@ -159,7 +159,7 @@ def test_a_policy_from_the_command_to_the_flows(net: Net) -> None:
     assert answer["ok"]
     assert answer["unreachable"] == []
     assert net.arrivals(leaves)
-    wanted = ("lsa", "graph", "computed", "instance", "confirmed", "switched")
+    wanted = ("lsa-heard", "graph", "computed", "instance", "confirmed", "switched")
     kinds = {kind: controller.events(kind) for kind in wanted}
     assert all(kinds.values()), kinds
     (instance,) = kinds["instance"]

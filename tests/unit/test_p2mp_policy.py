@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from p2mp_sim import Area, Connection, FakeAgents
 
@@ -251,11 +251,17 @@ STEPS = [each for each in vars(Life).values() if callable(each) and not each.__n
 CHOICES = [each for each in STEPS for _ in range(OFTEN.get(each, 1))]
 
 
+# The only leaf is cut off and forgets its segment, and the controller is another one that does not know it.
+LEAF_LOST = [(Life.want, 0)] * 34 + [(Life.want, 3), (Life.rest, 0), (Life.links_change, 0), (Life.agent_forgets, 0)]
+LEAF_LOST += [(Life.controller_restarts, 0)]
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 1 << 20),
     steps=st.lists(st.tuples(st.sampled_from(CHOICES), st.integers(0, 1 << 20)), min_size=40, max_size=100),
 )
+@example(1, [*LEAF_LOST, (Life.rest, 0)])
 def test_whatever_happens(seed: int, steps: list[tuple[Any, int]]) -> None:
     life = Life(seed)
     for step, choices in steps:

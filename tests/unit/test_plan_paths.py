@@ -123,6 +123,22 @@ def test_bottleneck_is_the_slowest_link_that_is_used() -> None:
     assert paths.bottleneck_rate(diamond(), ["s1-st"]) is None
 
 
+def test_a_link_is_divided_among_the_copies_it_carries() -> None:
+    links: list[Any] = [
+        {"a": "repo", "b": "r1", "rate": "10Mbit"},
+        {"a": "r1", "b": "r2", "rate": "6Mbit"},
+        {"a": "r1", "b": "r3", "rate": "9Mbit"},
+        ["r2", "r4"],
+        ["r4", "s1"],
+        ["r3", "s2"],
+    ]
+    plan = diamond(links)
+    assert paths.bottleneck_rate(plan, ["s1-st", "s2-st"], shared=False) == 5 * 10**6  # repo-r1 carries both
+    assert paths.bottleneck_rate(plan, ["s1-st"], shared=False) == 6 * 10**6
+    assert paths.bottleneck_rate(plan, ["s1-st", "s2-st"]) == 6 * 10**6
+    assert paths.bottleneck_rate(diamond(), ["s1-st"], shared=False) is None
+
+
 @st.composite
 def rings_with_chords(draw: st.DrawFn) -> Plan:
     """Two ways to everywhere: any single link can be lost."""

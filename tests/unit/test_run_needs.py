@@ -90,11 +90,22 @@ def test_what_is_kept_is_a_copy_a_host_and_run_and_lies_beside_the_bundle() -> N
     assert (found.shm, found.disk) == (0, 2 * GIB)
 
 
+def test_a_transport_is_needed_by_the_schemes_that_take_it() -> None:
+    def wanted(*schemes: str) -> tuple[bool, bool, bool]:
+        found = needs(scenario(schemes=list(schemes)))
+        return found.uftp, found.http, found.multicast_routing
+
+    assert wanted("pim-ssm") == (True, False, True)
+    assert wanted("unicast") == (False, True, False)
+    assert wanted("bier", "unicast") == (True, True, False)
+    assert requirements(replace(FIT, uftp=None, uftpd=None), needs(scenario(schemes=["unicast"]))) == []
+
+
 def test_a_lab_that_sends_nothing_needs_no_transport_and_no_room() -> None:
     scheme = make_scheme(SchemeChoice(name="pim-ssm"))
     plan = make_plan(QUICKSTART.topology)
     found = lab_needs(plan, [scheme], profile("fast"), FIT, impaired=True)
-    assert (found.uftp, found.shm, found.disk, found.bundle) == (False, 0, 0, 0)
+    assert (found.uftp, found.http, found.shm, found.disk, found.bundle) == (False, False, 0, 0, 0)
     assert found.memory < needs().memory
     assert requirements(replace(FIT, uftp=None, uftpd=None), found) == []
 

@@ -10,7 +10,7 @@ from testbed.plan.build import make_plan
 from testbed.plan.paths import next_hops
 from testbed.plan.types import Plan
 from testbed.record import Event
-from testbed.run.repair import Repairs, Way, way_to_locator, way_to_site, way_to_source
+from testbed.run.repair import Repairs, Way, way_to_host, way_to_locator, way_to_site, way_to_source
 from testbed.spec.topology import Topology
 
 FAULT, UNTIL = 100.0, 110.0
@@ -68,6 +68,8 @@ def test_the_ways() -> None:
     assert loopback is not None
     assert way_to_site(RING, "s1-st") == Way("repo", "s1", f"{loopback.ip}/32")
     assert way_to_locator(RING, "s1-st") == Way("repo", "s1", "fc00:0:6::/48")
+    lan = RING.nodes["s1-st"].interfaces[0].address.network
+    assert way_to_host(RING, "s1-st") == Way("repo", "s1", str(lan))
 
 
 def test_it_is_the_last_router_on_the_new_path_that_counts() -> None:

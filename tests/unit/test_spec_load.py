@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.errors import RequestError
+from testbed.run.transports import carried
+from testbed.schemes import SCHEMES
 from testbed.spec import catalog
 from testbed.spec.check_scenario import Known, check_scenario
 from testbed.spec.check_topology import check_topology
@@ -18,6 +20,7 @@ from testbed.spec.dump import dump_scenario, dump_topology
 from testbed.spec.load import Overrides, load_scenario, load_topology
 from testbed.spec.scenario import Scenario
 from testbed.spec.topology import Topology
+from testbed.transfer.registry import TRANSPORTS
 
 KNOWN = Known(schemes={"pim-ssm", "pim-sm", "bier"}, transports={"uftp"})
 
@@ -33,11 +36,12 @@ def test_ready_made_topologies_are_right_and_survive_a_round_trip(name: str, tmp
 
 @pytest.mark.parametrize("name", catalog.ready_made("scenario"))
 def test_ready_made_scenarios_are_right_and_survive_a_round_trip(name: str, tmp_path: Path) -> None:
-    scenario = load_scenario(name, known=KNOWN)
+    known = Known(SCHEMES.keys(), TRANSPORTS.keys(), carries=carried())
+    scenario = load_scenario(name, known=known)
     assert scenario.name == name
-    assert check_scenario(scenario, schemes=KNOWN.schemes, transports=KNOWN.transports) == []
+    assert check_scenario(scenario, schemes=known.schemes, transports=known.transports) == []
     (tmp_path / "again.yaml").write_text(dump_scenario(scenario))
-    assert load_scenario(str(tmp_path / "again.yaml"), known=KNOWN) == scenario
+    assert load_scenario(str(tmp_path / "again.yaml"), known=known) == scenario
 
 
 def test_a_scenario_finds_its_topology_beside_itself(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_the_quickstarts_cut_takes_most_sites_and_not_all() -> None:
 
 def test_the_quickstart_is_what_the_readme_says() -> None:
     scenario = load_scenario("quickstart")
-    assert [str(scheme) for scheme in scenario.schemes] == ["pim-ssm", "pim-sm", "bier"]
+    assert [str(scheme) for scheme in scenario.schemes] == ["pim-ssm", "bier", "sr-p2mp"]
     assert scenario.topology == load_topology("gpu-clouds-8")
     assert scenario.timers == "fast"
     (sync,) = scenario.syncs

@@ -8,16 +8,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from testbed.errors import TransferError
-from testbed.transfer.base import Command, Delivery, Destination, Fate, Folder, Transport
+from testbed.transfer.base import Command, Delivery, Destination, Fate, Folder, Folders, Process, Transport
 from testbed.transfer.manifest import NAME
 from testbed.transfer.model import make_model
 from testbed.transfer.processes import end, status_text, tail
@@ -39,8 +41,9 @@ class Copy:
     listens: bool = True
     name: str = "copy"
     programs: tuple[str, ...] = ("cp",)
+    multicast: bool = True
+    port: int = 1000
     overhead: int = 0
-    max_block: int = 1000
 
     def check(self, delivery: Delivery) -> None:
         pass
@@ -48,19 +51,30 @@ class Copy:
     def silence(self, delivery: Delivery) -> float:
         return 0.0
 
-    def receiver(self, delivery: Delivery, destination: Destination, folder: Folder) -> Command:
-        return Command(("sh", "-c", self.receive), {folder.work / "listening": "yes"}, (folder.data,))
+    def listeners(self, delivery: Delivery, folders: Folders) -> tuple[Process, ...]:
+        def receive(folder: Folder) -> Command:
+            return Command(("sh", "-c", self.receive), {folder.work / "listening": "yes"}, (folder.data,))
+
+        return tuple(Process("receiver", host, (host,), receive(folders(host))) for host in HOSTS)
 
     def ready(self, delivery: Delivery, pid: int) -> bool:
         return self.listens
 
-    def sender(self, delivery: Delivery, folder: Folder, attempt: int) -> Command:
+    def movers(self, delivery: Delivery, folders: Folders) -> tuple[Process, ...]:
+        folders("src").work.mkdir()
+        return (Process("sender", "src", HOSTS, self._copy(delivery, folders("src"), 0)),)
+
+    def resume(
+        self, delivery: Delivery, folders: Folders, mover: Process, attempt: int, status: int
+    ) -> Process | None:
+        if attempt == len(self.serves):
+            return None
+        return replace(mover, command=self._copy(delivery, folders("src"), attempt))
+
+    def _copy(self, delivery: Delivery, folder: Folder, attempt: int) -> Command:
         folders = " ".join(str(self.bulk / host / delivery.sync) for host in self.serves[attempt])
         copy = f"for d in {folders}; do cp {delivery.model}/* $d/ && echo $d; done >done-{attempt}"
         return Command(("env", "-C", str(folder.work), "sh", "-c", f"{self.script}\n{copy}"))
-
-    def resumable(self, delivery: Delivery, folder: Folder) -> bool:
-        return len(list(folder.work.glob("done-*"))) < len(self.serves)
 
     def places(self, delivery: Delivery, folder: Folder, file: str) -> tuple[str, ...]:
         return (str(folder.data / file),)
@@ -68,17 +82,63 @@ class Copy:
     def marker(self, folder: Folder) -> Path:
         return folder.work / "marker"
 
-    def fates(self, delivery: Delivery, folder: Folder) -> dict[str, Fate]:
-        records = list(folder.work.glob("done-*"))
+    def fates(self, delivery: Delivery, folders: Folders) -> dict[str, Fate]:
+        records = list(folders("src").work.glob("done-*"))
         if not records:
             return {}
         served = {Path(line).parts[-2] for path in records for line in path.read_text().split()}
         return {host: Fate(True) if host in served else Fate(False, "was not served") for host in HOSTS}
 
 
+@dataclass(frozen=True)
+class Fetch(Copy):
+    """The other way round: one server listens, every destination copies for itself. `scripts`: by attempt, first."""
+
+    scripts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    serve: str = "exec sleep 600"
+
+    def listeners(self, delivery: Delivery, folders: Folders) -> tuple[Process, ...]:
+        return (Process("server", "src", HOSTS, Command(("sh", "-c", self.serve))),)
+
+    def movers(self, delivery: Delivery, folders: Folders) -> tuple[Process, ...]:
+        return tuple(Process("client", h, (h,), self._fetch(delivery, h, folders(h), 0)) for h in HOSTS)
+
+    def resume(
+        self, delivery: Delivery, folders: Folders, mover: Process, attempt: int, status: int
+    ) -> Process | None:
+        if status != 28:
+            return None
+        return replace(mover, command=self._fetch(delivery, mover.host, folders(mover.host), attempt))
+
+    def _fetch(self, delivery: Delivery, host: str, folder: Folder, attempt: int) -> Command:
+        script = (*self.scripts.get(host, ()), "true")[attempt:][0]
+        copy = f"{script}\ncp {delivery.model}/* {folder.data}/ && touch fetched"
+        return Command(("env", "-C", str(folder.work), "sh", "-c", copy), folders=(folder.work, folder.data))
+
+    def fates(self, delivery: Delivery, folders: Folders) -> dict[str, Fate]:
+        return {host: Fate(True) for host in HOSTS if (folders(host).work / "fetched").exists()}
+
+
 def spawn(node: str, argv: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as out:
         return subprocess.Popen(argv, stdout=out, stderr=out)
+
+
+FED: dict[str, subprocess.Popen[bytes]] = {}
+
+
+def spawn_fed(node: str, argv: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
+    """As `spawn`, and what it made can be written to."""
+    with log.open("ab") as out:
+        FED[node] = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=out, stderr=out)
+    return FED[node]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -166,24 +226,75 @@ def test_success_claimed_for_missing_bytes_is_not_believed(delivery: Delivery, t
     (delivery.model / shard).unlink()
     for result in deliver(delivery, Copy(bulk), tmp_path, bulk).results():
         total = delivery.manifest.blocks
-        assert result.reason == f"2 of {total} blocks missing: although the sender reports success"
+        assert result.reason == f"2 of {total} blocks missing: although the transport reports success"
 
 
 def test_a_sender_that_fails_is_quoted(delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
     results = deliver(delivery, Copy(bulk, script="echo no route; exit 5"), tmp_path, bulk).results()
-    assert all("the sender exited with status 5: no route" in r.reason for r in results)
+    assert all("the sender on src exited with status 5: no route" in r.reason for r in results)
+
+
+def test_each_mover_is_taken_up_for_itself(delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
+    heard: list[tuple[str, str]] = []
+    fetch = Fetch(bulk, scripts={"b-st": ("exit 28", "exit 28")})
+
+    def notify(t: float, kind: str, host: str, detail: dict[str, Any]) -> None:
+        heard.append((kind, host))
+
+    patient = replace(delivery, patience=60.0)
+    with Session(patient, fetch, spawn, tmp_path / "work", bulk, notify=notify) as session:
+        session.prepare(DEADLINE)
+        session.start()
+        assert session.wait(DEADLINE)
+    assert [r.delivered for r in session.results()] == [True, True]
+    assert [host for kind, host in heard if kind == "resumed"] == ["b-st", "b-st"]
+    delivered = heard.index(("delivered", "a-st"))
+    assert delivered < heard.index(("resumed", "b-st")), "one that is well does not wait for one that is not"
+
+
+def test_a_mover_that_cannot_be_taken_up_is_quoted(delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
+    fetch = Fetch(bulk, scripts={"a-st": ("echo no such model; exit 22",), "b-st": ("kill -9 $$",)})
+    first, second = deliver(delivery, fetch, tmp_path, bulk).results()
+    assert "blocks missing: the client on a-st exited with status 22: no such model" in first.reason
+    assert "blocks missing: the client on b-st was killed by signal 9" in second.reason
+
+
+def test_a_mover_without_progress_is_given_up_alone(delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
+    fetch = Fetch(bulk, scripts={"b-st": ("exec sleep 600",)})
+    first, second = deliver(delivery, fetch, tmp_path, bulk).results()
+    assert first.delivered
+    assert "given up after 0.2 s without progress" in second.reason
+
+
+def test_a_dead_server_is_the_reason_for_all_it_serves(delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
+    session = Session(
+        replace(delivery, patience=60.0),
+        Fetch(bulk, serve="read line; echo broken; exit 3", scripts={"b-st": ("exec sleep 600",)}),
+        spawn_fed,
+        tmp_path / "work",
+        bulk,
+    )
+    with session:
+        session.prepare(DEADLINE)
+        session.start()
+        until(lambda: session.progress()["a-st"] == delivery.manifest.total)
+        FED["src"].communicate(b"go\n")
+        assert session.wait(DEADLINE)
+    first, second = session.results()
+    assert first.delivered
+    assert "blocks missing: the server on src exited with status 3: broken" in second.reason
 
 
 def test_a_dead_receiver_is_named(delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
     broken = Copy(bulk, receive="echo no device; exit 4", listens=False)
     session = Session(delivery, broken, spawn, tmp_path / "work", bulk)
-    with session, pytest.raises(TransferError, match="receiver on a-st exited with status 4: no device"):
+    with session, pytest.raises(TransferError, match=r"receiver on [ab]-st exited with status 4: no device"):
         session.prepare(DEADLINE)
 
 
 def test_receivers_that_do_not_listen_are_an_error(delivery: Delivery, tmp_path: Path, bulk: Path) -> None:
     session = Session(delivery, Copy(bulk, listens=False), spawn, tmp_path / "work", bulk)
-    with session, pytest.raises(TransferError, match=r"not listening on 232\.1\.0\.1 after 0\.1 s: a-st, b-st"):
+    with session, pytest.raises(TransferError, match=r"after 0\.1 s: the receiver on a-st, the receiver on b-st"):
         session.prepare(0.1)
 
 

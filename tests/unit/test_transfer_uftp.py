@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import RequestError
-from testbed.transfer.base import Delivery, Destination, Fate, Folder
+from testbed.transfer.base import Command, Delivery, Destination, Fate, Folder, Folders
 from testbed.transfer.manifest import File, Manifest
 from testbed.transfer.registry import TRANSPORTS, transport
 from testbed.transfer.sockets import is_member, joined_channels, joined_groups
@@ -34,14 +34,24 @@ DELIVERY = Delivery(
 )
 
 
+def under(path: Path) -> Folders:
+    return lambda host: Folder(path / host, path / "data" / host)
+
+
+def sending(delivery: Delivery, path: Path) -> Command:
+    """What the one sender of a delivery is started with."""
+    (sender,) = Uftp().movers(delivery, under(path))
+    assert (sender.name, sender.host, sender.serves) == ("sender", "repo-src", ("a-st", "b-st"))
+    return sender.command
+
+
 def option(argv: tuple[str, ...], flag: str) -> str:
     return argv[argv.index(flag) + 1]
 
 
 def test_the_sender_is_told_everything(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, DELIVERY.model)
-    command = Uftp().sender(DELIVERY, folder, 0)
-    assert command.argv[:4] == ("env", "-C", str(tmp_path), "uftp")
+    command = sending(DELIVERY, tmp_path)
+    assert command.argv[:4] == ("env", "-C", str(tmp_path / "repo-src"), "uftp")
     flags = ("-M", "-P", "-I", "-U", "-t", "-p", "-b", "-D", "-s", "-r")
     assert {flag: option(command.argv, flag) for flag in flags} == {
         "-M": "232.1.0.1",
@@ -61,20 +71,23 @@ def test_the_sender_is_told_everything(tmp_path: Path) -> None:
 
 
 def test_a_later_attempt_resumes(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, DELIVERY.model)
-    assert not Uftp().resumable(DELIVERY, folder)
-    (tmp_path / "_group_12AB34CD_restart").touch()
-    assert Uftp().resumable(DELIVERY, folder)
-    argv = Uftp().sender(DELIVERY, folder, 2).argv
+    (sender,) = Uftp().movers(DELIVERY, under(tmp_path))
+    assert Uftp().resume(DELIVERY, under(tmp_path), sender, 2, 1) is None
+    (tmp_path / "repo-src").mkdir()
+    (tmp_path / "repo-src" / "_group_12AB34CD_restart").touch()
+    heir = Uftp().resume(DELIVERY, under(tmp_path), sender, 2, 1)
+    assert heir is not None
+    assert (heir.name, heir.host, heir.serves) == (sender.name, sender.host, sender.serves)
+    argv = heir.command.argv
     assert option(argv, "-F") == "_group_12AB34CD_restart"
     assert option(argv, "-D") == "sync1"
-    assert option(argv, "-S") == str(tmp_path / "status-2")
+    assert option(argv, "-S") == str(tmp_path / "repo-src" / "status-2")
     assert not {"-H", "-i"} & set(argv)
 
 
 @pytest.mark.parametrize("block", [1300, 8800])
 def test_the_rate_is_that_of_the_link_layer(tmp_path: Path, block: int) -> None:
-    argv = Uftp().sender(replace(DELIVERY, block=block), Folder(tmp_path, DELIVERY.model), 0).argv
+    argv = sending(replace(DELIVERY, block=block), tmp_path).argv
     ip_bits_a_second = int(option(argv, "-R")) * 1024
     packets = ip_bits_a_second / 8 / (block + 52)
     assert packets * (block + 66) * 8 == pytest.approx(485_000_000, rel=1e-5)
@@ -83,15 +96,16 @@ def test_the_rate_is_that_of_the_link_layer(tmp_path: Path, block: int) -> None:
 @pytest.mark.parametrize(("patience", "grtt"), [(0.5, "0.02"), (60, "0.1"), (120, "0.2"), (3600, "1")])
 def test_patience_sets_the_timers(tmp_path: Path, patience: float, grtt: str) -> None:
     delivery = replace(DELIVERY, patience=patience)
-    argv = Uftp().sender(delivery, Folder(tmp_path, DELIVERY.model), 0).argv
+    argv = sending(delivery, tmp_path).argv
     assert option(argv, "-r") == f"{grtt}:{grtt}:1"
     assert Uftp().silence(delivery) == pytest.approx(3 * 50 * float(grtt))
 
 
 @pytest.mark.parametrize("ssm", [True, False])
 def test_a_receiver_listens_to_the_source_only_with_ssm(tmp_path: Path, ssm: bool) -> None:
-    folder = Folder(tmp_path / "work", tmp_path / "data")
-    command = Uftp().receiver(replace(DELIVERY, ssm=ssm), DELIVERY.destinations[1], folder)
+    _, receiver = Uftp().listeners(replace(DELIVERY, ssm=ssm), under(tmp_path))
+    assert (receiver.name, receiver.host, receiver.serves) == ("receiver", "b-st", ("b-st",))
+    folder, command = under(tmp_path)("b-st"), receiver.command
     assert option(command.argv, "-U") == "0x0A40000A"
     assert option(command.argv, "-I") == "10.64.0.10"
     assert option(command.argv, "-F") == str(Uftp().marker(folder))
@@ -104,8 +118,8 @@ def test_a_receiver_listens_to_the_source_only_with_ssm(tmp_path: Path, ssm: boo
 
 @pytest.mark.parametrize(("rate", "cache"), [(10**6, "10240"), (100 * 10**6, "125000"), (10**10, "1048576")])
 def test_received_bytes_are_not_held_back_for_long(tmp_path: Path, rate: int, cache: str) -> None:
-    command = Uftp().receiver(replace(DELIVERY, rate=rate), DELIVERY.destinations[0], Folder(tmp_path, tmp_path))
-    assert option(command.argv, "-c") == cache
+    receiver, _ = Uftp().listeners(replace(DELIVERY, rate=rate), under(tmp_path))
+    assert option(receiver.command.argv, "-c") == cache
 
 
 def test_every_reason_against_a_delivery_is_told() -> None:
@@ -118,6 +132,8 @@ def test_every_reason_against_a_delivery_is_told() -> None:
         assert part in text
     with pytest.raises(RequestError, match="not a multicast group"):
         Uftp().check(replace(DELIVERY, group=IPv4Address("10.0.0.1")))
+    with pytest.raises(RequestError, match="uftp sends to a group, and there is none"):
+        Uftp().check(replace(DELIVERY, group=None))
 
 
 def fates(text: str) -> dict[str, Fate]:
@@ -157,14 +173,16 @@ def test_the_last_attempt_counts() -> None:
 
 
 def test_fates_are_read_in_the_order_of_the_attempts(tmp_path: Path) -> None:
-    (tmp_path / "status-9").write_text("RESULT;0x0A400006;sync1/m-1;4KB;lost;\n")
-    (tmp_path / "status-10").write_text(A_COMPLETE.replace(" ", ""))
-    assert Uftp().fates(DELIVERY, Folder(tmp_path, DELIVERY.model)) == {"a-st": Fate(True)}
+    folder = tmp_path / "repo-src"
+    folder.mkdir()
+    (folder / "status-9").write_text("RESULT;0x0A400006;sync1/m-1;4KB;lost;\n")
+    (folder / "status-10").write_text(A_COMPLETE.replace(" ", ""))
+    assert Uftp().fates(DELIVERY, under(tmp_path)) == {"a-st": Fate(True)}
 
 
 def test_transports_are_found_by_name() -> None:
     assert transport("uftp") is TRANSPORTS["uftp"]
-    with pytest.raises(RequestError, match="no transport 'ftp'; there is: uftp"):
+    with pytest.raises(RequestError, match="no transport 'ftp'; there is: http, uftp"):
         transport("ftp")
 
 

@@ -113,7 +113,7 @@ class Controller:
         if lost:
             self._ospf_lost.set()
         for event in heard:
-            self._report("lsa", {"lsa": str(event.lsa.key), "change": event.change.value}, event.t)
+            self._report("lsa-heard", {"lsa": str(event.lsa.key), "change": event.change.value}, event.t)
         if heard:
             self._graph_changed(min(event.t for event in heard))
 

@@ -575,10 +575,9 @@ class Policies:
             return faults, -instance.preference, instance not in policy.current.values(), -instance.id.instance
 
         best = min(usable, key=rank, default=None)
-        if best is not None and policy.computed and not policy.current:
-            # No wanted leaf can be reached. It stays for when they can be again, unless others would have it then, or
-            # it has a hole that is an adopted instance's for good.
-            best = best if best.complete and best.plan.leaves <= request.leaves else None
+        no_leaf = policy.computed and not policy.current  # that is wanted can be reached
+        if best is not None and no_leaf and not (best.complete and best.plan.leaves <= request.leaves):
+            best = None  # others need not have it, nor routers whose segments are lost
         policy.chosen = best
         for each in policy.current.values():
             if each.complete and each.id not in root.wanted:

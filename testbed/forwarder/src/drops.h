@@ -6,6 +6,7 @@
 	/* the frame */                                                                                       \
 	X(SHORT, "short", "frame ends inside a header")                                                       \
 	X(OVERSIZED, "oversized", "frame longer than the receive buffer")                                     \
+	X(UNCUT, "uncut", "several packets in one frame: turn the host's segmentation offload off")             \
 	X(OTHER_HOST, "other-host", "frame for another station")                                              \
 	X(NOT_TRANSPORT, "not-transport", "BIER, MPLS or SRv6 on a port where it is not allowed")             \
 	/* BIER, RFC 8296 */                                                                                  \

@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/virtio_net.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -18,7 +19,6 @@ enum {
 	FRAME_MAX = 16 * 1024, /* any jumbo frame with any encapsulation */
 	COPIES = 1024,
 	BUFFER = 64 * 1024 * 1024, /* the link's queue, not the socket, is to decide what is dropped */
-	CONTROL = CMSG_SPACE(sizeof(struct tpacket_auxdata)),
 };
 
 /* A port's socket, and the copies that wait for it. */
@@ -32,8 +32,12 @@ struct lane {
 	uint32_t port;           /* its row in the tables */
 	uint32_t waiting;
 	struct mmsghdr messages[COPIES];
-	struct iovec parts[COPIES][2];
+	struct iovec parts[COPIES][3]; /* offloads if it has a context, head, tail */
 };
+
+/* What goes before each frame of a socket whose port has a context, in both directions (PACKET_VNET_HDR): whether a
+ * host behind the port has left a checksum, or cutting into packets, to hardware. We leave nothing to it. */
+static struct virtio_net_hdr no_offload;
 
 struct io {
 	struct core *core;
@@ -44,7 +48,7 @@ struct io {
 	uint32_t ports;
 	bool suspect; /* a socket has said that its interface is down, or gone */
 	uint8_t *frames;
-	uint8_t control[BATCH][CONTROL];
+	struct virtio_net_hdr offloads[BATCH];
 	struct copy copies[COPIES];
 };
 
@@ -106,15 +110,24 @@ static void close_lane(struct io *io, struct lane *lane)
 	lane->refused = false;
 }
 
-static void set_options(int fd, const struct lane *lane)
+static void set_options(int fd)
 {
-	int size = BUFFER, one = 1, partial = lane->context;
+	int size = BUFFER, one = 1;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size))
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size))
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 	setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one);
-	setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &partial, sizeof partial); /* says whether a checksum is missing */
+}
+
+/* What a socket lets through, and what stands before its frames, as the port is now. */
+static bool set_role(int fd, struct lane *lane)
+{
+	int offloads = lane->context;
+	for (int i = 0; i < COPIES; i++)
+		lane->messages[i].msg_hdr = (struct msghdr){.msg_iov = lane->parts[i] + !offloads, .msg_iovlen = 2u + lane->context};
+	return set_filter(fd, lane) &&
+	       !setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &offloads, sizeof offloads);
 }
 
 /* The filter is set before the socket is bound, so that nothing else is ever in its queue. */
@@ -126,8 +139,8 @@ static void open_lane(struct io *io, uint32_t index, uint32_t ifindex)
 	struct epoll_event event = {.events = EPOLLIN, .data.u64 = 1ull << 32 | index};
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd >= 0)
-		set_options(fd, lane);
-	if (fd < 0 || !set_filter(fd, lane) ||
+		set_options(fd);
+	if (fd < 0 || !set_role(fd, lane) ||
 	    bind(fd, (struct sockaddr *)&address, sizeof address) || epoll_ctl(io->epoll, EPOLL_CTL_ADD, fd, &event)) {
 		if (!lane->refused && errno != ENODEV) /* gone by now, as netlink is about to say */
 			log_line("port %.15s: no packet socket: %s", lane->name, strerror(errno));
@@ -158,7 +171,7 @@ static uint32_t free_lane(struct io *io)
 		return NONE;
 	lane->fd = -1;
 	for (int i = 0; i < COPIES; i++)
-		lane->messages[i].msg_hdr = (struct msghdr){.msg_iov = lane->parts[i], .msg_iovlen = 2};
+		lane->parts[i][0] = (struct iovec){&no_offload, sizeof no_offload};
 	io->lanes[io->n] = lane;
 	return io->n++;
 }
@@ -193,11 +206,8 @@ static void fit_lane(struct io *io, uint32_t index, const struct port *port)
 		close_lane(io, lane);
 	if (lane->fd < 0 && port->ifindex) {
 		open_lane(io, index, port->ifindex);
-	} else if (lane->fd >= 0 && other) {
-		int partial = lane->context;
-		if (!set_filter(lane->fd, lane))
-			log_line("port %.15s: no filter: %s", lane->name, strerror(errno));
-		setsockopt(lane->fd, SOL_PACKET, PACKET_AUXDATA, &partial, sizeof partial);
+	} else if (lane->fd >= 0 && other && !set_role(lane->fd, lane)) {
+		log_line("port %.15s: no filter: %s", lane->name, strerror(errno));
 	}
 }
 
@@ -297,8 +307,8 @@ static void send_copies(void *owner, const struct copy *copies, uint32_t n)
 			continue;
 		}
 		struct iovec *part = lane->parts[lane->waiting++];
-		part[0] = (struct iovec){(void *)copies[i].head, copies[i].head_length};
-		part[1] = (struct iovec){(void *)copies[i].tail, copies[i].tail_length};
+		part[1] = (struct iovec){(void *)copies[i].head, copies[i].head_length};
+		part[2] = (struct iovec){(void *)copies[i].tail, copies[i].tail_length};
 	}
 	for (uint32_t i = 0; i < io->ports; i++)
 		if (io->by_port[i] && io->by_port[i]->waiting)
@@ -307,40 +317,34 @@ static void send_copies(void *owner, const struct copy *copies, uint32_t n)
 
 /* -- receiving --------------------------------------------------------------------------------------------------- */
 
-static bool checksum_missing(struct msghdr *message)
-{
-	struct cmsghdr *c = CMSG_FIRSTHDR(message);
-	if (!c || c->cmsg_level != SOL_PACKET || c->cmsg_type != PACKET_AUXDATA)
-		return false;
-	struct tpacket_auxdata aux;
-	memcpy(&aux, CMSG_DATA(c), sizeof aux);
-	return aux.tp_status & TP_STATUS_CSUMNOTREADY;
-}
-
 void io_receive(struct io *io, uint64_t tag)
 {
 	struct lane *lane = (uint32_t)tag < io->n ? io->lanes[(uint32_t)tag] : NULL;
 	if (!lane || lane->fd < 0)
 		return; /* closed earlier in the same round of events */
 	struct mmsghdr messages[BATCH];
-	struct iovec parts[BATCH];
+	struct iovec parts[BATCH][2];
+	uint32_t before = lane->context ? sizeof no_offload : 0;
 	for (int i = 0; i < BATCH; i++) {
-		parts[i] = (struct iovec){io->frames + (size_t)i * FRAME_MAX, FRAME_MAX};
-		messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
-		if (lane->context) {
-			messages[i].msg_hdr.msg_control = io->control[i];
-			messages[i].msg_hdr.msg_controllen = CONTROL;
-		}
+		parts[i][0] = (struct iovec){&io->offloads[i], before};
+		parts[i][1] = (struct iovec){io->frames + (size_t)i * FRAME_MAX, FRAME_MAX};
+		messages[i].msg_hdr = (struct msghdr){.msg_iov = parts[i], .msg_iovlen = 2};
 	}
 	int n = recvmmsg(lane->fd, messages, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
 	io->suspect |= n < 0 && errno == ENETDOWN; /* the error is read here, once; netlink tells the rest */
+	io->core->drops[DROP_UNCUT] += n < 0 && errno == EINVAL; /* of a kind that the header cannot tell (Linux < 6.2) */
 	for (int i = 0; i < n; i++) {
-		if (messages[i].msg_len > FRAME_MAX) {
+		const struct virtio_net_hdr *offload = before ? &io->offloads[i] : &no_offload;
+		struct frame frame = {.data = parts[i][1].iov_base, .length = messages[i].msg_len - before, .port = lane->port};
+		frame.checksum_missing = offload->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
+		if (offload->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+			io->core->drops[DROP_UNCUT]++;
+			continue;
+		}
+		if (frame.length > FRAME_MAX) {
 			io->core->drops[DROP_OVERSIZED]++;
 			continue;
 		}
-		struct frame frame = {.data = parts[i].iov_base, .length = messages[i].msg_len, .port = lane->port};
-		frame.checksum_missing = lane->context && checksum_missing(&messages[i].msg_hdr);
 		core_input(io->core, &frame);
 	}
 	core_flush(io->core);
