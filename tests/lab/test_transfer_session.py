@@ -126,7 +126,7 @@ def test_a_destination_dropped_by_the_sender_is_served_by_a_restart(
     def notify(t: float, kind: str, host: str, detail: dict[str, Any]) -> None:
         kinds.append(kind)
 
-    session = Session(replace(delivery, patience=10.0), Uftp(), net.spawn, tmp_path, bulk, notify=notify)
+    session = Session(replace(delivery, patience=30.0), Uftp(), net.spawn, tmp_path, bulk, notify=notify)
     with session:
         session.prepare(DEADLINE)
         session.start()
