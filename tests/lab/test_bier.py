@@ -128,28 +128,28 @@ def _updates(built: BierLab, router: str) -> int:
 def test_a_killed_agent_is_not_missed_and_a_new_one_takes_over(built: BierLab, stream: Stream) -> None:
     for router in (built.bfir, built.lab.plan.sites[0].name):
         for attempt in count(1):
-            mark, before = stream.sent, _route_changes(built)
+            mark, before = stream.sent, route_changes(built)
             agent = built.lab.daemons[router, "bier-agent"]
             agent.send_signal(signal.SIGKILL)
             agent.wait()
             try:
                 stream.nothing_missing_since(mark)
                 built.restart_agent(router)
-                wait_for(lambda r=router: _answers(built, r), f"the new agent of {router}")
+                wait_for(lambda r=router: answers(built, r), f"the new agent of {router}")
                 built.scheme.wait_ready(built.lab)
                 stream.nothing_missing_since(mark)
                 break
             except AssertionError:  # unless the IGP of a loaded host saw failures, which cost packets
-                if _route_changes(built) == before or attempt == ATTEMPTS:
+                if route_changes(built) == before or attempt == ATTEMPTS:
                     raise
 
 
-def _route_changes(built: BierLab) -> int:
+def route_changes(built: BierLab) -> int:
     events = built.scheme.events(built.lab)
     return sum(1 for event in events if event.kind == "bift" and event.detail["cause"] == "route")
 
 
-def _answers(built: BierLab, router: str) -> bool:
+def answers(built: BierLab, router: str) -> bool:
     try:
         return bool(built.state(router)["programmed"])
     except OSError:
@@ -201,7 +201,7 @@ def test_a_site_that_leaves_for_good_takes_its_entries_along(built: BierLab) -> 
     for other in others:
         wait_for(lambda o=other: built.state(o)["entries"] == len(bfr_ids(built.lab.plan)) - 1, f"{other} to forget")
     built.restart_agent(router)
-    wait_for(lambda: _answers(built, router), "the agent")
+    wait_for(lambda: answers(built, router), "the agent")
     built.scheme.wait_ready(built.lab)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from small_lab import wait_for
-from test_bier import BierLab, Stream
+from test_bier import ATTEMPTS, BierLab, Stream, answers, route_changes
 
 from testbed.packet import Bier, Encapsulation, Ethernet, Ethertype, Gre, IPv4, Protocol
 from testbed.schemes.bier import bfrs_of
@@ -150,22 +150,21 @@ def test_cuts_move_paths_between_tunnels_and_links(built: BierLab, stream: Strea
 
 
 def test_an_agent_that_takes_over_keeps_the_tunnels(built: BierLab, stream: Stream) -> None:
-    built.lab.wait_for_igp()  # after the cuts of other tests
-    wait_for(lambda: lossless(stream), "a time without a loss")
-    mark = stream.sent
-    agent = built.lab.daemons["r2", "bier-agent"]
-    agent.kill()
-    agent.wait()
-    built.restart_agent("r2")
-    wait_for(lambda: _programmed(built, "r2"), "the new agent")
-    stream.nothing_missing_since(mark)
-
-
-def _programmed(built: BierLab, router: str) -> bool:
-    try:
-        return bool(built.state(router)["programmed"])
-    except OSError:
-        return False
+    for attempt in range(ATTEMPTS + 1):
+        built.lab.wait_for_igp()
+        wait_for(lambda: lossless(stream), "a time without a loss")
+        mark, before = stream.sent, route_changes(built)
+        agent = built.lab.daemons["r2", "bier-agent"]
+        agent.kill()
+        agent.wait()
+        built.restart_agent("r2")
+        wait_for(lambda: answers(built, "r2"), "the new agent")
+        try:
+            stream.nothing_missing_since(mark)
+            break
+        except AssertionError:  # unless the IGP of a loaded host saw failures, which cost packets
+            if route_changes(built) == before or attempt == ATTEMPTS:
+                raise
 
 
 def test_the_view_names_the_tunnels(built: BierLab) -> None:
