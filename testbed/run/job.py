@@ -11,6 +11,7 @@ from testbed.plan.types import Plan
 from testbed.schemes import Flow
 from testbed.spec.limits import ENCAPSULATION_ROOM
 from testbed.spec.scenario import Scenario, Sync
+from testbed.spec.scenario import Transport as Asked
 from testbed.transfer.base import Delivery, Destination, Transport
 from testbed.transfer.manifest import Manifest
 
@@ -66,7 +67,7 @@ def make_delivery(job: Job, cargo: Cargo, hosts: tuple[str, ...], flow: Flow, tr
         source=_address(plan, plan.repository),
         ssm=flow.ssm,
         port=transport.port + flow.number - 1,  # two syncs with one port would meet at a host
-        rate=asked.rate or round(asked.utilisation * _capacity(plan, hosts, shared=group is not None)),
+        rate=_rate(asked, plan, hosts, flow),
         block=block_size(job.scenario, plan, transport),
         patience=asked.patience,
         source_host=plan.repository,
@@ -84,10 +85,15 @@ def ideal_bytes(job: Job, cargo: Cargo, transport: Transport) -> int:
     return cargo.manifest.total + packets * (transport.overhead + ETHERNET)
 
 
-def _capacity(plan: Plan, hosts: tuple[str, ...], *, shared: bool) -> int:
-    """What the repository can send to these hosts, all copies together, in bit/s."""
-    each = bottleneck_rate(plan, hosts, shared=shared)
-    return (each or UNSHAPED) * (1 if shared else len(hosts))
+def _rate(asked: Asked, plan: Plan, hosts: tuple[str, ...], flow: Flow) -> int:
+    """What the repository's host is to send, in bit/s. What is asked for is what goes on the links behind its router,
+    all copies together: where that router makes them, the host sends one copy's part of it."""
+    takers = tuple({plan.nodes[host].site: host for host in hosts}.values()) if flow.copied else hosts
+    shared = flow.group is not None and not flow.copied
+    copies = 1 if shared else len(takers)
+    each = bottleneck_rate(plan, takers, shared=shared) or UNSHAPED
+    total = asked.rate or round(asked.utilisation * each * copies)
+    return total // copies if flow.copied else total
 
 
 def _address(plan: Plan, host: str) -> IPv4Address:

@@ -21,11 +21,15 @@ from testbed.spec.scenario import OptionValue
 @dataclass(frozen=True, slots=True)
 class Flow:
     """How the packets of sync number `number` (from 1) are addressed: to a `group`, which receivers join (`ssm`: for
-    the source only), or without one to each destination at its own address."""
+    the source only), or without one to each destination at its own address.
+
+    `copied`: the repository's router sends each site a copy of the group's packets, so that links carry several.
+    """
 
     number: int
     group: str | None = None
     ssm: bool = False
+    copied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class IngressReplication:
         self._leaves: dict[int, set[str]] = {}  # by flow: the routers that hold its leaf segment
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"232.4.0.{number}", ssm=True)
+        return Flow(number, f"232.4.0.{number}", ssm=True, copied=True)
 
     def start(self, lab: Lab) -> None:
         self.agents.start(lab)
