@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class Bundle:
 
 
 def run_id(run: Run) -> str:
-    """The name of a run in `events.jsonl` and under `runs/`: `<scheme>-<repetition>`."""
+    """The name of a run in `events.jsonl`: `<scheme>-<repetition>`, the scheme with its options."""
     return f"{run.scheme}-{run.repetition}"
 
 
@@ -135,8 +136,9 @@ class BundleWriter:
         self._write_json(RUNS, [encode(r) for r in self._runs])
 
     def run_dir(self, run: str) -> Path:
-        """The folder for the files of a run (`<scheme>-<repetition>`), made if need be."""
-        path = self.path / "runs" / run
+        """The folder for the files of a run, made if need be. It is called as the run is, with + for what would be a
+        separator to programs that are given its path."""
+        path = self.path / "runs" / re.sub("[:,]", "+", run)
         path.mkdir(parents=True, exist_ok=True)
         return path
 

@@ -62,7 +62,7 @@ class _One:
         self.job, self.choice, self.repetition = job, choice, repetition
         self.transport = transport_for(job.scenario, choice)
         self.bundle, self.observer = bundle, observer
-        self.name = f"{choice.name}-{repetition}"
+        self.name = f"{choice}-{repetition}"
         self.folder = bundle.run_dir(self.name)
         self.scheme = make_scheme(choice)
         self.lab: Lab | None = None

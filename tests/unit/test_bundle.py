@@ -248,3 +248,10 @@ def test_damaged_documents_are_named(tmp_path: Path, name: str, text: str) -> No
     (path / name).write_text(text)
     with pytest.raises(RequestError, match=name.replace(".", r"\.")):
         read_bundle(path)
+
+
+def test_runs_of_one_scheme_with_other_options_have_folders_of_their_own(tmp_path: Path) -> None:
+    with BundleWriter(tmp_path / "bundle") as bundle:
+        folders = [bundle.run_dir(run) for run in ("bier-1", "bier:bsl=64,ways=2-1", "bier:bsl=64,ways=4-1")]
+    assert len(set(folders)) == 3
+    assert all(folder.is_dir() and not set(folder.name) & set(":,") for folder in folders)
