@@ -2,9 +2,9 @@
 
 The sizes are what a run cannot do without, and no more: a machine that has them may still be too slow, which the
 run's fidelity says, but is not refused. Measured with 20 routers and 8 sites: 0.94 GiB of memory at the peak
-with PIM and a model of 2 GiB, 1.03 GiB with BIER and one of 1 GiB, all of the machine's growth taken together, and 15 MiB
-in /dev/shm. (A starved machine, whose verifier lags behind, has been seen to hold 4.3 GiB there: that the doctor warns
-of.)
+with PIM and a model of 2 GiB, 1.03 GiB with BIER and one of 1 GiB, all of the machine's growth taken together, and
+15 MiB in /dev/shm. (A starved machine, whose verifier lags behind, has been seen to hold 4.3 GiB there: that the doctor
+warns of.)
 """
 
 from __future__ import annotations
