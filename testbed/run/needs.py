@@ -14,7 +14,6 @@ from dataclasses import replace
 
 from testbed.lab.capabilities import Capabilities
 from testbed.lab.requirements import OLDEST_FRR, Needs
-from testbed.lab.shaping import needs_netem
 from testbed.plan.timers import Timers, profile
 from testbed.plan.types import Plan
 from testbed.run.job import destinations
@@ -39,7 +38,6 @@ def lab_needs(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabi
     return Needs(
         daemons=_daemons(plan, schemes, timers, cap),
         shaping=any(shape.rate is not None for shape in shapes),
-        netem=impaired and any(map(needs_netem, shapes)),
         multicast_routing=any(scheme.features is not None for scheme in schemes),
         ipv6=any(scheme.underlay.srv6 for scheme in schemes),
         uftp=False,
