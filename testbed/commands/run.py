@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from testbed.bundle import read_bundle
-from testbed.commands.common import Commands, json_flag
+from testbed.commands.common import Commands, impairments_flags, json_flag
 from testbed.errors import Interrupted, Problem, RequestError
 from testbed.spec.scenario import SchemeChoice
 from testbed.terminal import LiveObserver, say_json, stderr, stdout
@@ -32,11 +32,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--seed", metavar="N", help="instead of the scenario's seed")
     parser.add_argument("--out", type=Path, help="the bundle's directory; default results/<scenario>-<time>")
     parser.add_argument("--keep", action="store_true", help="keep the delivered files, in the bundle")
-    parser.add_argument(
-        "--without-impairments",
-        action="store_true",
-        help="leave delays and losses out where the kernel has no netem; every result then says so",
-    )
+    impairments_flags(parser)
     json_flag(parser)
     parser.set_defaults(run=run)
 
@@ -62,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
             repetitions=options.repeat,
             seed=options.seed,
             topology=options.topology,
+            impairments=options.impairments,
         ),
         known=Known(SCHEMES.keys(), TRANSPORTS.keys(), ACTIONS.keys(), carried()),
     )

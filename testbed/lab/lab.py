@@ -16,11 +16,12 @@ from testbed.lab import links, silence, srv6
 from testbed.lab.convergence import wait_for_igp
 from testbed.lab.daemon import died, dry_run, start_daemons, write_configs
 from testbed.lab.impairments.base import Engine
-from testbed.lab.impairments.choose import Wanted, choose
+from testbed.lab.impairments.choose import choose
 from testbed.lab.node import Node
 from testbed.lab.registry import Registry, end_processes, remove_folders
 from testbed.plan.frr import RouterConfig
 from testbed.plan.shape import reshaped
+from testbed.spec.types import Impairments
 
 _TOGETHER = 8
 
@@ -42,8 +43,8 @@ class Lab:
         *,
         impaired: bool = True,
         impairable: Collection[str] = (),
-        impairments: Wanted = "auto",
-        seed: int = 0,
+        impairments: Impairments = "auto",
+        seed: str = "",
         name: str | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
@@ -51,7 +52,7 @@ class Lab:
         self.configs = configs
         self.impaired = impaired
         self.impairable = frozenset(impairable)
-        self.impairments: Wanted = impairments
+        self.impairments: Impairments = impairments
         self.seed = seed
         self.engine: Engine | None = None
         self.progress = progress

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal
 
 from testbed import plan
 from testbed.errors import MachineError, Problem, RequestError
@@ -13,17 +12,16 @@ from testbed.lab.impairments.delayline import Delayline
 from testbed.lab.impairments.netem import Netem
 from testbed.lab.node import Node
 from testbed.lab.registry import Registry
-
-Wanted = Literal["auto", "netem", "delayline"]
+from testbed.spec.types import Impairments
 
 
 def choose(
-    wanted: Wanted,
+    wanted: Impairments,
     links: Mapping[str, plan.Link],
     impairable: Collection[str],
     nodes: Mapping[str, Node],
     registry: Registry,
-    seed: int,
+    seed: str,
     *,
     binary: str = "delayline",
 ) -> Engine | None:

@@ -55,7 +55,7 @@ class Delayline:
     rate_parent = _ROOT
 
     def __init__(
-        self, links: Mapping[str, plan.Link], nodes: Mapping[str, Node], registry: Registry, seed: int, binary: str
+        self, links: Mapping[str, plan.Link], nodes: Mapping[str, Node], registry: Registry, seed: str, binary: str
     ) -> None:
         self.links = links
         self._nodes, self._registry, self._seed, self._binary = nodes, registry, seed, binary
