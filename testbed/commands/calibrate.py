@@ -37,7 +37,10 @@ def run(options: argparse.Namespace) -> int:
     from testbed.run.calibrate.carry_out import calibrate
     from testbed.run.calibrate.trial import rate_of
 
-    scenario = find_scenario(options.scenario, Overrides(schemes=tuple(options.scheme), topology=options.topology))
+    overrides = Overrides(
+        schemes=tuple(options.scheme), topology=options.topology, impairments=options.impairments
+    )
+    scenario = find_scenario(options.scenario, overrides)
     impaired = not options.without_impairments
     trials: dict[str, list[Trial]] = {}
 

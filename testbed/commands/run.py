@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
             repetitions=options.repeat,
             seed=options.seed,
             topology=options.topology,
+            impairments=options.impairments,
         ),
     )
     impaired = not options.without_impairments

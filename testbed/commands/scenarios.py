@@ -6,6 +6,7 @@ import argparse
 import signal
 from types import FrameType
 
+from testbed.commands.common import impairments_flags
 from testbed.errors import Interrupted, Problem, RequestError
 from testbed.spec.load import Overrides, load_scenario
 from testbed.spec.scenario import Scenario
@@ -22,11 +23,7 @@ def scenario_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead of the scenario's schemes; may be given several times",
     )
     parser.add_argument("--topology", help="instead of the scenario's: a file, a ready-made name, topohub:GROUP/NAME")
-    parser.add_argument(
-        "--without-impairments",
-        action="store_true",
-        help="leave delays and losses out where the kernel has no netem; every result then says so",
-    )
+    impairments_flags(parser)
 
 
 def find_scenario(ref: str, overrides: Overrides) -> Scenario:

@@ -21,6 +21,7 @@ _FIDELITY: dict[str, tuple[str, Callable[[float], str]]] = {
     "socket_drops": ("Socket drops", fmt.count),
     "forwarder_drops_all": ("Forwarder drops", fmt.count),
     "forwarder_drops_unexplained": ("… at full sockets", fmt.count),
+    "crowded_drops": ("Impairment engine without room", fmt.count),
     "qdisc_drops": ("Queue drops", fmt.count),
     "qdisc_drops_unexplained": ("… neither a fault nor a shape explains", fmt.count),
     "late_p99_ms": ("Probes late, 99th percentile", fmt.ms),

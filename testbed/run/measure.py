@@ -134,7 +134,7 @@ class Instruments:
             rates=rates,
             source=source,
             steadiness=self._steadiness(zero, fault if fault is not None else end),
-            asked_jitter_ms=max((2e3 * jitter for jitter in self._asked_jitter()), default=0.0),
+            asked_jitter_ms=1e3 * max(self._asked_jitter(), default=0.0),
             sender=max(self.sender_summaries.values(), key=lambda s: s.get("late_p99_ms", 0.0), default={}),
             collector=self.collector_summary,
         )
@@ -193,13 +193,16 @@ class Instruments:
         return found
 
     def _asked_jitter(self) -> Iterator[float]:
-        """Seconds of jitter, one way or the other, that the links' shapes put on each destination's shortest path."""
+        """Seconds between the earliest and the latest that the links' shapes let a probe come, by destination."""
         plan = self._lab.plan
-        if self._lab.impaired and any(link.shape.jitter for link in plan.links.values()):
+        spread = {
+            name: 2 * link.shape.jitter + (link.shape.delay if link.shape.reorder else 0.0)
+            for name, link in plan.links.items()
+        }
+        if self._lab.impaired and any(spread.values()):
             for stream in self._streams:
                 for host in stream.hosts:
-                    path = unicast_path(plan, stream.source, host)
-                    yield sum(plan.links[interface.link].shape.jitter for interface in path)
+                    yield sum(spread[interface.link] for interface in unicast_path(plan, stream.source, host))
 
     def settle(self) -> None:
         """Let the probes run on for a moment: an outage that starts late must have the time to show."""

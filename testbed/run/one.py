@@ -111,7 +111,14 @@ class _One:
         job = self.job
         timers = profile(job.scenario.timers)
         configs = router_configs(job.plan, scheme, timers, job.frr_version)
-        lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, progress=self._phase)
+        lab = self.lab = Lab(
+            job.plan,
+            configs,
+            impaired=job.impaired,
+            impairments=job.scenario.impairments,
+            seed=f"{job.scenario.seed}/{self.repetition}",  # every scheme meets the same losses
+            progress=self._phase,
+        )
         lab.registry.state.scheme = str(self.choice)
         keep_configs(lab, self.folder)
         lab.start()

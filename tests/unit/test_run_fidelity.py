@@ -208,6 +208,7 @@ def test_a_good_run_has_nothing_to_say() -> None:
         (watched(load=load(ONE_CORE, softnet=300)), "softnet", "300 packets dropped"),
         (watched(udp={"s1-st": (9000, 20), "s2-st": (9000, 0)}), "sockets", "full socket buffers (s1-st: 20)"),
         (watched(forwarders={"c1": Forwarded(9000, {"rx-socket": 12})}), "forwarders", "full sockets (c1: 12)"),
+        (watched(crowded={("b-c", "b"): 200}), "impairments", "no room for packets (b-c from b: 200)"),
         (replace(GOOD, links=dropped(200)), "queues", "links no fault touched (b-c from b: 200)"),
         (replace(GOOD, rates={A: LinkRate(100e6, 60e6)}), "rate", "60% of the rate asked for, 100 Mb/s"),
         (replace(GOOD, rates=GOOD.rates | {B: LinkRate(1e8, 5e7)}), "link-rate", "was sent over them (l2 from b: 50%"),

@@ -62,7 +62,7 @@ def file_of(scenario: Scenario, *, impaired: bool) -> Path:
     topology = scenario.topology.model_dump(mode="json", exclude={"name", "description", "source"})
     key = {
         "machine": machine(),
-        "impaired": impaired,
+        "impairments": scenario.impairments if impaired else None,
         "topology": topology,
         "syncs": [sync.model_dump(mode="json", include={"to", "deliver_to", "start"}) for sync in scenario.syncs],
         "transport": scenario.transport.model_dump(mode="json", include={"name", "block"}),

@@ -96,6 +96,7 @@ def _figures(measured: Measured) -> dict[str, Any]:
         "socket_drops": {host: lost for host, (_, lost) in watched.udp.items() if lost},
         "forwarder_drops": drops,
         "forwarder_drops_unexplained": sum(f.of_the_host for f in watched.forwarders.values()),
+        "crowded_drops": sum(watched.crowded.values()),
         "qdisc_drops": sum(counted.drops for counted in measured.links.values()),
         "qdisc_drops_unexplained": sum(_unexplained(measured).values()),
         "probe_sender": dict(measured.sender),
@@ -179,6 +180,16 @@ def _queues(measured: Measured) -> Iterator[Finding]:
         yield Finding("queues", text, many and not measured.faults)
 
 
+def _crowded(measured: Measured) -> Iterator[Finding]:
+    """Not what a link's shape loses: what the impairment engine had no room for, or came too late to take."""
+    dropped = {d: n for d, n in measured.watched.crowded.items() if n > 0}
+    if dropped:
+        lost = {f"{link} from {node}": str(count) for (link, node), count in dropped.items()}
+        sent = {d: measured.links[d].packets if d in measured.links else 0 for d in dropped}
+        bad = any(n > LOSS_LIMIT * (sent[d] + n) for d, n in dropped.items())
+        yield Finding("impairments", f"the impairment engine had no room for packets ({_some(lost)})", bad)
+
+
 def _rates(measured: Measured) -> Iterator[Finding]:
     sent = measured.rates.get(measured.source) if measured.source else None
     if sent is not None and sent.ratio < RATE_WARNING:
@@ -202,7 +213,7 @@ def _clock(measured: Measured) -> Iterator[Finding]:
 
 # What says most about the host comes first: it is the reason that is read.
 _CHECKS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
-    _cores, _turns, _backlog, _forwarders, _sockets, _queues, _rates, _sender, _jitter, _probes, _clock,
+    _cores, _turns, _backlog, _forwarders, _sockets, _queues, _crowded, _rates, _sender, _jitter, _probes, _clock,
 )  # fmt: skip
 
 

@@ -17,12 +17,14 @@ from testbed.run.fidelity.turns import Delay, Turns, delays, read_turns
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The host while a model was sent. `udp`: datagrams received, and dropped at full socket buffers, by host."""
+    """The host while a model was sent. `udp`: datagrams received, and dropped at full socket buffers, by host;
+    `crowded`: packets that an impairment engine dropped for want of room."""
 
     load: HostLoad = field(default_factory=HostLoad)
     turns: Mapping[str, Delay] = field(default_factory=dict)
     udp: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     forwarders: Mapping[str, Forwarded] = field(default_factory=dict)
+    crowded: Mapping[Direction, int] = field(default_factory=dict)
     rates: Sequence[Sample] = ()
 
 
@@ -35,6 +37,7 @@ class Watch:
         self._udp = udp_counts(self._hosts)
         self._turns = self._read_turns()
         self._forwarders = self._read_forwarders()
+        self._crowded = self._read_engine()
         self._rates = RateSampler(lab.plan, lab.pid_of, directions).start()
         self._load = LoadSampler().start()
         self._watched: Watched | None = None
@@ -49,6 +52,7 @@ class Watch:
                 turns=delays(self._turns, self._read_turns()),
                 udp={host: (now[host][0] - got, now[host][1] - lost) for host, (got, lost) in self._udp.items()},
                 forwarders=growth(self._forwarders, self._read_forwarders()),
+                crowded={d: n - self._crowded.get(d, 0) for d, n in self._read_engine().items()},
                 rates=rates,
             )
         return self._watched
@@ -59,3 +63,7 @@ class Watch:
     def _read_forwarders(self) -> dict[str, Forwarded]:
         names = [node for node, name in self._lab.daemons if name == "mcfwd"]
         return read_forwarders({name: ForwarderDaemon(self._lab[name]).socket for name in names})
+
+    def _read_engine(self) -> dict[Direction, int]:
+        engine = self._lab.engine
+        return {d: done.dropped for d, done in engine.read().items()} if engine is not None else {}
