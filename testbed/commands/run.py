@@ -8,11 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import get_args
 
 from testbed.bundle import read_bundle
 from testbed.commands.common import Commands, json_flag
 from testbed.errors import Interrupted, Problem, RequestError
-from testbed.spec.scenario import SchemeChoice
+from testbed.spec.scenario import Detection, SchemeChoice
 from testbed.terminal import LiveObserver, say_json, stderr, stdout
 
 
@@ -30,6 +31,11 @@ def add(commands: Commands) -> None:
     parser.add_argument("--size", help="instead of the models' sizes, for example 2GiB")
     parser.add_argument("--repeat", metavar="N", help="repetitions of every scheme")
     parser.add_argument("--seed", metavar="N", help="instead of the scenario's seed")
+    parser.add_argument(
+        "--detection",
+        metavar="|".join(get_args(Detection)),
+        help="by what routers learn that a link has failed, instead of the scenario's",
+    )
     parser.add_argument("--out", type=Path, help="the bundle's directory; default results/<scenario>-<time>")
     parser.add_argument("--keep", action="store_true", help="keep the delivered files, in the bundle")
     parser.add_argument(
@@ -62,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
             repetitions=options.repeat,
             seed=options.seed,
             topology=options.topology,
+            detection=options.detection,
         ),
         known=Known(SCHEMES.keys(), TRANSPORTS.keys(), ACTIONS.keys(), carried()),
     )

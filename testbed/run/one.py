@@ -12,7 +12,7 @@ from testbed.errors import DaemonError, Interrupted, LabError, NotConverged, Tra
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading, messages_between, read_igp
 from testbed.plan.paths import ideal_tree
-from testbed.plan.timers import profile
+from testbed.plan.timers import hides_carrier, profile
 from testbed.plan.types import Plan
 from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
 from testbed.run import counters, fidelity
@@ -23,7 +23,7 @@ from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
 from testbed.run.repair import Repairs, Way, way_to_host, way_to_locator, way_to_site, way_to_source
 from testbed.run.signals import uninterrupted
-from testbed.run.stages import find_stages
+from testbed.run.stages import WINDOW_S, find_stages
 from testbed.run.timeline import Timeline, steps
 from testbed.run.transports import transport_for
 from testbed.schemes import Scheme, make_scheme, router_configs
@@ -108,9 +108,10 @@ class _One:
 
     def _bring_up(self, scheme: Scheme) -> Lab:
         job = self.job
-        timers = profile(job.scenario.timers)
+        timers = profile(job.scenario.timers, job.scenario.detection)
         configs = router_configs(job.plan, scheme, timers, job.frr_version)
-        lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, progress=self._phase)
+        carrier = not hides_carrier(job.scenario.detection)
+        lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, carrier=carrier, progress=self._phase)
         lab.registry.state.scheme = str(self.choice)
         keep_configs(lab, self.folder)
         lab.start()
@@ -246,6 +247,7 @@ class _One:
                 outcome, reason = "invalid", str(judged["invalid"])
         events = self.instruments.events if self.instruments is not None else []
         hosts = [h for stream in self.streams for h in stream.hosts]
+        timers = profile(self.job.scenario.timers, self.job.scenario.detection)
         repairs = Repairs(self.job.plan, {host: _way(self.scheme, self.job.plan, host) for host in hosts}, events)
         return Run(
             scheme=str(self.choice),
@@ -259,7 +261,9 @@ class _One:
             state=self.state,
             control=self.control,
             control_setup=self.control_setup,
-            stages=find_stages(events, hosts, repairs.repaired, repairs.concerned, self.scheme.stages),
+            stages=find_stages(
+                events, hosts, repairs.repaired, repairs.concerned, self.scheme.stages, WINDOW_S + timers.unnoticed
+            ),
             fidelity=judged,
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )

@@ -11,6 +11,9 @@ from testbed.spec.types import Duration, Name, Rate, Size, Spec
 
 OptionValue = str | int | float | bool
 
+# By what a router learns that a link has failed; see Scenario.
+Detection = Literal["carrier", "bfd-3x50", "bfd-3x300", "dead-timer"]
+
 
 class SchemeChoice(Spec):
     """A scheme and its options. Written `bier`, `bier:encapsulation=mpls,bsl=256`, or as a mapping."""
@@ -109,13 +112,20 @@ class Fault(Spec):
 
 
 class Scenario(Spec):
-    """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology."""
+    """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology.
+
+    `detection` is by what routers learn that a link has failed, and nothing else: `carrier`, lost at both ends, with
+    no BFD; `bfd-3x50` and `bfd-3x300`, three missing BFD packets at 50 or 300 ms; `dead-timer`, OSPF's own. With the
+    latter three a link that is cut keeps its carrier, as behind a switch or a transport network that does not pass the
+    failure on. None: carrier, and what BFD the timers have beside it.
+    """
 
     name: Name
     description: str = ""
     topology: Topology
     schemes: Annotated[tuple[SchemeChoice, ...], Field(min_length=1)]
     timers: Literal["fast", "default", "rfc"] = "fast"
+    detection: Detection | None = None
     syncs: Annotated[tuple[Sync, ...], Field(min_length=1)] = (Sync(),)
     transport: Transport = Transport()
     probe: Probe = Probe()
