@@ -89,8 +89,8 @@ class Run:
     was sent, all routers together; `control_setup`: the same from when the IGP stood until every site had received a
     probe, in which the scheme came up and set its flows up. `stages`: the convergence after each fault and restoration,
     a row a site. Its keys, which end in `_ms`, are explained in run/stages.py; a scheme adds its own, and a reader
-    takes those it does not know as they come. `setups`: a row for each sync set up on demand (run/syncs.py): `sync`, its
-    start `t`, and in ms after that `flow_ms`, when its scheme had prepared the flow, and `listening_ms`, when the
+    takes those it does not know as they come. `setups`: a row for each sync set up on demand (run/syncs.py): `sync`,
+    its start `t`, and in ms after that `flow_ms`, when its scheme had prepared the flow, and `listening_ms`, when the
     transport's receivers were ready; None: not so far.
     """
 

@@ -17,6 +17,7 @@ from testbed.report import make_html, write_report
 from testbed.report.figures import series_of, studies
 from testbed.report.svg import figure, render, style
 from testbed.report.tables_detail import control, state
+from testbed.report.tables_setup import setups
 from testbed.report.tables_stages import stages_brief
 from testbed.report.timeline import timelines
 
@@ -278,3 +279,33 @@ def test_a_timeline_has_a_lane_for_each_router_that_changed(sample: Bundle) -> N
     assert ">ctl</text>" in svg
     assert ">tree computed</text>" in svg
     assert "pondered" not in svg
+
+
+def _on_demand(scheme: str, repetition: int, times: dict[str, float | None]) -> Run:
+    """Two syncs to half of the sites each: one whose times these are, and one that was set up beforehand."""
+    run = sample_bundle.run(scheme, repetition)
+    sites = tuple(
+        replace(site, sync="cold" if site.site in times else "warm", setup_ms=times.get(site.site))
+        for site in run.sites
+    )
+    row = {"sync": "cold", "t": run.zero, "flow_ms": 3.0 + repetition, "listening_ms": 90.0}
+    return replace(run, sites=sites, setups=(row,))
+
+
+def test_setting_up_on_demand_is_told_at_the_median_site_and_at_the_last() -> None:
+    nobody = setups(series_of([sample_bundle.run("pim-ssm", 1)]))
+    assert not nobody.rows
+    fast, slow = {"milan": 10.0, "paris": 20.0, "madrid": 30.0}, {"milan": 12.0, "paris": 22.0, "madrid": 50.0}
+    runs = [_on_demand("pim-ssm", 1, {**fast}), _on_demand("pim-ssm", 2, {**slow})]
+    said = {row[0].text: (row[1].text, row[1].note) for row in setups(series_of(runs)).rows if row}
+    assert said["Start to first packet at a site"] == ("21 ms", "10–50 ms")
+    assert said["… at a sync's last site"] == ("40 ms", "30–50 ms")
+    assert said["… at the last site of all"][0] == "50 ms"
+    assert said["Start to flow prepared by the scheme"] == ("4.5 ms", "4.0–5.0 ms")
+    assert said["Own messages in the run, hellos left out"][0] == "52"
+    assert "… for each sync" not in said  # the messages of the one set up beforehand are among them
+    # A site that never had a packet is no site that had one soon.
+    lost = _on_demand("pim-ssm", 1, {**fast, "madrid": None})
+    rows = {row[0].text: row[1].text for row in setups(series_of([lost])).rows if row}
+    assert rows["Start to first packet at a site"] == "15 ms"
+    assert "… at a sync's last site" not in rows
