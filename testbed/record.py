@@ -31,7 +31,8 @@ class Outage:
     `start_s` is when the first lost probe was sent, `end_s` when the first probe after the hole came (None: none
     came). `length_ms` is the time between the last probe before and the first probe after, as they came, less one
     probe interval: where probes queue on their way it is less than from `start_s` to `end_s`.
-    `cause` names the fault it follows ("" if none explains it).
+    `cause` names the fault it follows ("" if none explains it). `travel_ms` is how long the first probe after it was on
+    its way, from the source's socket to the site's; None as `end_s`.
     """
 
     start_s: float
@@ -40,6 +41,7 @@ class Outage:
     duplicates: int
     cause: str = ""
     end_s: float | None = None
+    travel_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from testbed.errors import Problem, RequestError
 from testbed.report import (
     plots,
     tables,
+    tables_costs,
     tables_detail,
     tables_fidelity,
     tables_setup,
@@ -146,7 +147,7 @@ def _chapter(study: Study, index: int, *, several: bool) -> Chapter:
                     for label, svg in timelines(study, f"{name}-after")
                 ),
             ),
-            _tables(tables_stages.stages_brief(series)),
+            _tables(tables_costs.costs(series), tables_stages.stages_brief(series)),
             _tables(tables_stages.stages(series), tables.outages(series)),
         ),
         Section(

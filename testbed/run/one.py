@@ -264,7 +264,14 @@ class _One:
             state=self.state,
             control=self.control,
             control_setup=self.control_setup,
-            stages=find_stages(events, hosts, repairs.repaired, repairs.concerned, self.scheme.stages),
+            stages=find_stages(
+                events,
+                hosts,
+                repairs.repaired,
+                repairs.concerned,
+                self.scheme.stages,
+                probes_s=self.job.scenario.probe.interval,
+            ),
             setups=tuple(row for sync in self.syncs if (row := sync.setup()) is not None),
             fidelity=judged,
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
@@ -307,7 +314,8 @@ class _One:
                     start = self.zero + outage.start_s
                     self.instruments.record(start, "outage-start", site.name, detail)
                     if outage.end_s is not None:
-                        self.instruments.record(self.zero + outage.end_s, "outage-end", site.name, detail)
+                        end = {**detail, "travel_ms": outage.travel_ms}
+                        self.instruments.record(self.zero + outage.end_s, "outage-end", site.name, end)
                 results.append(site)
         return tuple(results)
 

@@ -16,6 +16,7 @@ from testbed.record import Event, Run
 from testbed.report import make_html, write_report
 from testbed.report.figures import series_of, studies
 from testbed.report.svg import figure, render, style
+from testbed.report.tables_costs import costs
 from testbed.report.tables_detail import control, state
 from testbed.report.tables_setup import setups
 from testbed.report.tables_stages import stages_brief
@@ -309,3 +310,30 @@ def test_setting_up_on_demand_is_told_at_the_median_site_and_at_the_last() -> No
     rows = {row[0].text: row[1].text for row in setups(series_of([lost])).rows if row}
     assert rows["Start to first packet at a site"] == "15 ms"
     assert "… at a sync's last site" not in rows
+
+
+def test_what_an_outage_went_to_is_told_of_the_site_with_the_longest() -> None:
+    parts = {"before_ms": 1.0, "detection_ms": 2.0, "igp_ms": 5.0, "routers_ms": 4.0, "packet_ms": 1.5,
+             "controller_ms": 0.0, "messages_ms": 0.0, "unexplained_ms": 0.0}  # fmt: skip
+    controlled = {"controller_ms": 3.0, "messages_ms": 2.0, "rounds": 4, "computing_ms": 0.4, "computing_cpu_ms": 0.3}
+
+    def run(scheme: str, *told: dict[str, float]) -> Run:
+        rows = ({"fault": "cut a-b", "t": 1.0, "site": f"s{n}-st", "costs": each} for n, each in enumerate(told))
+        return replace(sample_bundle.run(scheme, 1), stages=tuple(rows))
+
+    table = costs(series_of([run("bier", parts, parts | {"igp_ms": 9.0}), run("sr-p2mp", parts | controlled, parts)]))
+    told = {row[1].text: (row[2].text, row[3].text) for row in table.rows if row}
+    assert told == {
+        "Until a router noticed": ("2.0 ms", "2.0 ms"),
+        "IGP: until it had told": ("9.0 ms", "5.0 ms"),
+        "Controller": ("–", "3.0 ms"),
+        "Its messages on their way, and the answers": ("–", "2.0 ms"),
+        "Routers: until their state was in force": ("4.0 ms", "4.0 ms"),
+        "The first packet's way": ("1.5 ms", "1.5 ms"),
+        "Unexplained": ("0 ms", "0 ms"),
+        "Outage": ("16 ms", "18 ms"),
+        "… messages that waited for each other": ("–", "4"),
+        "… computing trees, by the wall clock": ("–", "0.4 ms"),
+        "… the same, processor time": ("–", "0.3 ms"),
+    }
+    assert not costs(series_of([sample_bundle.run("bier", 1)])).rows  # of a bundle from before
