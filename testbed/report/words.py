@@ -308,7 +308,7 @@ METHOD = (
      "in every scheme alike; their stamps are FRR's, in microseconds, brought to the one clock."),
     ("What the outage went to", "the outage of the site that had the longest, cut at the moments when one had to wait "
      "for another. Where a controller had to switch the root to another tree, these are read backwards from that "
-     "message: each was sent when the last router of the level below had confirmed. Its messages go through the network "
+     "message: each was sent when the last router of the level below had confirmed. Messages go through the network "
      "that has just been broken, and wait on their way where that has to heal first. Else the IGP has told when the "
      "scheme's agent had heard (for PIM and unicast: when the kernel had the route), and from there it is the "
      "routers'."),
