@@ -322,6 +322,15 @@ METHOD = (
      "routes; the scheme's own state (the kernel's multicast routes for PIM, the forwarders' BIFTs for BIER) as "
      "changed last on the path before packets were back; the first packet. What FRR does is known by its log lines, "
      "in every scheme alike; their stamps are FRR's, in microseconds, brought to the one clock."),
+    ("What the outage went to", "the outage of the site that had the longest, cut at the moments when one had to wait "
+     "for another. Where a controller had to switch the root to another tree, these are read backwards from that "
+     "message: each was sent when the last router of the level below had confirmed. Messages go through the network "
+     "that has just been broken, and wait on their way where that has to heal first. Else the IGP has told when the "
+     "scheme's agent had heard (for PIM and unicast: when the kernel had the route), and from there it is the "
+     "routers'."),
+    ("Set up on demand", "all that makes a sync's packets reach its sites (flow, tree, joins) begins at its start, and "
+     "its times count from there. Hosts join by IGMP, and Linux sends the report two ticks of its clock after the join "
+     "(4 to 8 ms at 250 Hz), in every scheme with groups."),
     ("Control traffic", "what the daemons and agents count as sent, all routers together. An interface that went down "
      "begins at 0 again, so that OSPF's figures lack what the cut link's ends had sent before. Bytes are known of "
      "BIER's own messages only; an LSA received was flooded at least that often."),

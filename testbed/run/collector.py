@@ -7,11 +7,15 @@ arrival, so the period costs no precision). `--config` is a file, or the JSON it
     {"directory": where the records go, "interval": seconds between probes, "poll": seconds,
      "streams": [{"sync": number, "name": the sync's, "host", "pid", "interface": "eth0",
                   "address": the group's, or the host's own, "source": address or null (join any source),
-                  "port": 5001}, ...]}
+                  "port": 5001, "told": false}, ...]}
 
-Standard output gets JSON lines {"t", "kind", "node", "detail"}: `ready` once all sockets are open, `first-probe`,
-`outage-start` and `outage-end` as they show (for the live display: outages.py works on the records), and on SIGTERM
-or SIGINT `summary`, when the records are written. The sender's end looks like an outage that stays open.
+Of a sync that is `told` the sockets are open from the beginning, and join when standard input says `join SYNC` (its
+number); after `leave SYNC` nobody expects probes of it any more. What has been joined stays joined to the end.
+
+Standard output gets JSON lines {"t", "kind", "node", "detail"}: `ready` once all sockets are open, `joined` where that
+was told, `first-probe`, `outage-start` and `outage-end` as they show (for the live display: outages.py works on the
+records), and on SIGTERM or SIGINT `summary`, when the records are written. The end of a sender without a `leave` looks
+like an outage that stays open.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -33,7 +38,7 @@ from testbed.lab.namespace import inside
 from testbed.run.batch import SO_TIMESTAMPNS, Batch, drops
 from testbed.run.clock import MonotonicStamps
 from testbed.run.probe import HEADER, HEADER_DTYPE, MAGIC, PORT, Int64s, Probes, record_name, write_records
-from testbed.run.program import Stop, read_config, say
+from testbed.run.program import Orders, Stop, read_config, say
 
 _MCAST_JOIN_GROUP = 42
 _MCAST_JOIN_SOURCE_GROUP = 46
@@ -48,13 +53,8 @@ def _sockaddr(address: str) -> bytes:
     return struct.pack("=HH4s120x", socket.AF_INET, 0, socket.inet_aton(address))
 
 
-def open_socket(address: str, source: str | None, port: int, interface: str) -> socket.socket:
-    """A stamped, non-blocking UDP socket at `address`, in the caller's network namespace; if that is a group's, joined
-    to it on `interface`.
-
-    With a `source` the join is source-specific (IGMPv3; the protocol-independent API of RFC 3678 section 5).
-    Raises OSError.
-    """
+def open_socket(address: str, port: int) -> socket.socket:
+    """A stamped, non-blocking UDP socket at `address`, in the caller's network namespace. Raises OSError."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -62,16 +62,20 @@ def open_socket(address: str, source: str | None, port: int, interface: str) -> 
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
         sock.bind((address, port))
-        if IPv4Address(address).is_multicast:
-            request = struct.pack("=I4x", socket.if_nametoindex(interface)) + _sockaddr(address)
-            if source is None:
-                sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_GROUP, request)
-            else:
-                sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_SOURCE_GROUP, request + _sockaddr(source))
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def join(sock: socket.socket, group: str, source: str | None, index: int) -> None:
+    """Join a group on the interface with this index; from a `source`, only what that sends (IGMPv3; the
+    protocol-independent API of RFC 3678 section 5). From any namespace: the socket has its own. Raises OSError."""
+    request = struct.pack("=I4x", index) + _sockaddr(group)
+    if source is None:
+        sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_GROUP, request)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _MCAST_JOIN_SOURCE_GROUP, request + _sockaddr(source))
 
 
 Line = tuple[float, str, dict[str, Any]]
@@ -126,6 +130,25 @@ class Stream:
             yield (self._last_ns + self._interval_ns) / 1e9, "outage-start", {}
 
 
+@dataclass(slots=True)
+class Place:
+    """Where a stream is heard. `joined`: when its group was joined, CLOCK_MONOTONIC seconds; `over`: no probes are
+    expected any more."""
+
+    stream: Stream
+    sock: socket.socket
+    address: str
+    source: str | None
+    index: int
+    joined: float | None = None
+    over: bool = False
+
+    def join(self) -> None:
+        self.joined = time.monotonic()
+        if IPv4Address(self.address).is_multicast:
+            join(self.sock, self.address, self.source, self.index)
+
+
 class Collector:
     """All streams, their sockets, and the loop over them."""
 
@@ -135,35 +158,48 @@ class Collector:
         interval_ns = round(float(config["interval"]) * 1e9)
         self._stamps = MonotonicStamps()
         self._batch = Batch(256, HEADER.size)
-        self._sockets: list[tuple[Stream, socket.socket, float]] = []
+        self._places: list[Place] = []
         for spec in config["streams"]:
-            address, source, port = spec["address"], spec.get("source"), int(spec.get("port", PORT))
-            interface = spec.get("interface", "eth0")
-            sock = inside(
-                spec["pid"], lambda a=address, s=source, p=port, i=interface: open_socket(a, s, p, i)  # type: ignore[misc]
-            )
             stream = Stream(spec["host"], spec["sync"], spec["name"], interval_ns)
-            self._sockets.append((stream, sock, time.monotonic()))
+            place = inside(spec["pid"], lambda spec=spec, stream=stream: _open(spec, stream))  # type: ignore[misc]
+            if not spec.get("told"):
+                place.join()
+            self._places.append(place)
+        self.told = any(spec.get("told") for spec in config["streams"])
+
+    def obey(self, order: str) -> Iterator[tuple[str, Line]]:
+        """`join SYNC` or `leave SYNC`; yield (host, change of state)."""
+        what, number = order.split()
+        for place in self._places:
+            if place.stream.sync != int(number):
+                continue
+            if what == "join":
+                place.join()
+                yield place.stream.host, (place.joined or 0.0, "joined", {"sync": place.stream.name})
+            else:
+                place.over = True
 
     def drain(self) -> Iterator[tuple[str, Line]]:
         """Empty every socket; yield (host, change of state)."""
-        for stream, sock, _ in self._sockets:
+        for place in self._places:
+            stream = place.stream
             while True:
                 now_ns = time.monotonic_ns()
-                data, realtime = self._batch.receive(sock)
+                data, realtime = self._batch.receive(place.sock)
                 if not len(data):
                     break
                 # Measured after the stamps were made, once a batch: the realtime clock may be slewed meanwhile.
                 for line in stream.take(data, realtime - self._stamps.refresh()):
                     yield stream.host, line
-            for line in stream.idle(now_ns):
+            for line in () if place.over else stream.idle(now_ns):
                 yield stream.host, line
 
     def finish(self) -> dict[str, Any]:
         """Write the records; return the summary."""
         self.directory.mkdir(parents=True, exist_ok=True)
         streams = []
-        for stream, sock, joined in self._sockets:
+        for place in self._places:
+            stream = place.stream
             name = record_name(stream.name, stream.host)
             write_records(self.directory / name, stream.probes())
             streams.append(
@@ -171,18 +207,25 @@ class Collector:
                     "host": stream.host,
                     "sync": stream.name,
                     "received": stream.received,
-                    "joined": joined,
-                    "socket_drops": drops(sock),
+                    "joined": place.joined,
+                    "socket_drops": drops(place.sock),
                     "file": name,
                 }
             )
-            sock.close()
+            place.sock.close()
         return {
             "streams": streams,
             "clock_error_ms": self._stamps.error_ns / 1e6,
             "clock_steps": self._stamps.steps,
             "cpu_s": time.process_time(),
         }
+
+
+def _open(spec: dict[str, Any], stream: Stream) -> Place:
+    """In the namespaces of the host."""
+    sock = open_socket(spec["address"], int(spec.get("port", PORT)))
+    index = socket.if_nametoindex(spec.get("interface", "eth0"))
+    return Place(stream, sock, spec["address"], spec.get("source"), index)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -193,9 +236,13 @@ def main(arguments: list[str] | None = None) -> int:
     collector = Collector(config)
     gc.freeze()
     say(time.monotonic(), "ready")
+    orders = Orders() if collector.told else None
     stopped = False
     while not stopped:
-        stopped = stop.wait(collector.poll)
+        stopped = stop.wait(collector.poll, orders)
+        for order in orders.read() if orders else ():
+            for host, (t, kind, detail) in collector.obey(order):
+                say(t, kind, host, detail)
         for host, (t, kind, detail) in collector.drain():
             say(t, kind, host, detail)
     say(time.monotonic(), "summary", "", collector.finish())

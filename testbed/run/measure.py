@@ -23,16 +23,19 @@ from testbed.schemes import Flow
 from testbed.spec.scenario import Probe
 
 JOIN_DEADLINE = 60.0
+_POLL = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The probes of one sync: its flow, who sends, who receives (host names)."""
+    """The probes of one sync: its flow, who sends, who receives (host names). `on_demand`: nothing joins and nothing is
+    sent until `Instruments.begin`."""
 
     sync: str
     flow: Flow
     source: str
     hosts: tuple[str, ...]
+    on_demand: bool = False
 
 
 def _port(stream: Stream) -> int:
@@ -82,15 +85,39 @@ class Instruments:
             sender.wait_ready()
 
     def wait_for_probes(self) -> float:
-        """Return once every destination received a probe: the trees stand. Seconds. Raises NotConverged."""
-        wanted = {(s.sync, h) for s in self._streams for h in s.hosts} if self._collector else set()
+        """Return once every destination of what is set up beforehand received a probe: the trees stand. Seconds.
+        Raises NotConverged."""
+        streams = [s for s in self._streams if not s.on_demand]
+        return until(lambda: self._unheard(streams), JOIN_DEADLINE, "the first probe at every destination")
 
-        def missing() -> str:
-            with self._lock:
-                heard = {(e.detail["sync"], e.node) for e in self.events if e.kind == "first-probe"}
-            return ", ".join(sorted(host for _, host in wanted - heard))
+    def begin(self, stream: Stream) -> None:
+        """Have an on-demand stream's probes sent and its destinations join, from now on."""
+        if self._collector is not None:
+            self._senders[stream.sync].tell("begin")
+            self._collector.tell(f"join {stream.flow.number}")
 
-        return until(missing, JOIN_DEADLINE, "the first probe at every destination")
+    def heard_everywhere(self, stream: Stream, limit: float) -> bool:
+        """Wait until each of its destinations received a probe, for so many seconds at most."""
+        deadline = time.monotonic() + limit
+        while self._unheard([stream]):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    def end(self, stream: Stream) -> None:
+        """An on-demand stream has been watched for long enough: it need not load the network any longer."""
+        if (sender := self._senders.pop(stream.sync, None)) is not None:
+            self.sender_summaries[stream.sync] = sender.stop()
+        if self._collector is not None:
+            self._collector.tell(f"leave {stream.flow.number}")
+
+    def _unheard(self, streams: Sequence[Stream]) -> str:
+        """The destinations that have not had a probe yet; "" where there are no probes."""
+        wanted = {(s.sync, h) for s in streams for h in s.hosts} if self._collector else set()
+        with self._lock:
+            heard = {(e.detail["sync"], e.node) for e in self.events if e.kind == "first-probe"}
+        return ", ".join(sorted(host for _, host in wanted - heard))
 
     def zero(self) -> None:
         """The transfer starts now: what is counted, is counted from here."""
@@ -161,10 +188,10 @@ class Instruments:
         path.write_text(json.dumps(config))
         return Program(self._spawn, module, ["--config", str(path)], handler, path.with_suffix(".log"))
 
-    def _spawn(self, argv: Sequence[str], stdout: int, stderr: Any) -> subprocess.Popen[bytes]:
+    def _spawn(self, argv: Sequence[str], stdin: int, stdout: int, stderr: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             env=self._lab.registry.environment,
@@ -177,8 +204,10 @@ class Instruments:
         arguments += ["--port", str(_port(stream))]
         arguments += ["--interval", str(self._probe.interval), "--size", str(self._probe.size)]
 
-        def start(argv: Sequence[str], stdout: int, stderr: Any) -> subprocess.Popen[bytes]:
-            return self._lab[stream.source].popen(argv, stdout=stdout, stderr=stderr)
+        arguments += ["--told"] if stream.on_demand else []
+
+        def start(argv: Sequence[str], stdin: int, stdout: int, stderr: Any) -> subprocess.Popen[bytes]:
+            return self._lab[stream.source].popen(argv, stdin=stdin, stdout=stdout, stderr=stderr)
 
         log = self._logs / f"probe_sender-{stream.sync}.log"
         return Program(start, "testbed.run.probe_sender", arguments, self._heard, log)
@@ -198,6 +227,7 @@ class Instruments:
                         "address": self._listens_at(stream, host),
                         "port": _port(stream),
                         "source": source if stream.flow.ssm else None,
+                        "told": stream.on_demand,
                     }
                 )
         return {"directory": str(self._folder), "interval": self._probe.interval, "streams": streams}

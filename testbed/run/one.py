@@ -24,6 +24,7 @@ from testbed.run.observer import Observer
 from testbed.run.repair import Repairs, Way, way_to_host, way_to_locator, way_to_site, way_to_source
 from testbed.run.signals import uninterrupted
 from testbed.run.stages import WINDOW_S, find_stages
+from testbed.run.syncs import SyncRun
 from testbed.run.timeline import Timeline, steps
 from testbed.run.transports import transport_for
 from testbed.schemes import Scheme, make_scheme, router_configs
@@ -68,8 +69,7 @@ class _One:
         self.lab: Lab | None = None
         self.instruments: Instruments | None = None
         self.timeline: Timeline | None = None
-        self.sessions: list[Session] = []
-        self.streams: list[Stream] = []
+        self.syncs: list[SyncRun] = []
         self.zero = 0.0
         self.faulted: tuple[str, ...] = ()
         self.bringup: dict[str, float] = {}
@@ -128,8 +128,8 @@ class _One:
         for number, cargo in enumerate(self.job.cargo, start=1):
             flow = scheme.flow(number)
             hosts = destinations(self.job.plan, cargo.sync)
-            scheme.prepare(lab, flow, self.job.plan.repository, hosts)
-            self.streams.append(Stream(cargo.sync.name, flow, self.job.plan.repository, hosts))
+            on_demand = cargo.sync.setup == "on-demand"
+            stream = Stream(cargo.sync.name, flow, self.job.plan.repository, hosts, on_demand)
             delivery = make_delivery(self.job, cargo, hosts, flow, self.transport)
             self.requested = delivery.rate
             session = Session(
@@ -142,8 +142,9 @@ class _One:
                 keep=self.job.keep,
                 notify=self._heard,
             )
-            self.sessions.append(session)
-            session.prepare()
+            sync = SyncRun(cargo, stream, session)
+            self.syncs.append(sync)
+            sync.prepare(lab, scheme)
 
     def _spawn(self, lab: Lab, node: str, argv: Any, log: Path) -> Any:
         with log.open("ab") as out:
@@ -151,7 +152,8 @@ class _One:
 
     def _start_instruments(self, lab: Lab, scheme: Scheme) -> None:
         probe = self.job.scenario.probe
-        instruments = Instruments(lab, self.streams, probe, self.folder, self._emit, self.name)
+        streams = [sync.stream for sync in self.syncs]
+        instruments = Instruments(lab, streams, probe, self.folder, self._emit, self.name)
         self.instruments = instruments
         instruments.start()
         self._phase("waiting for the first probe at every site")
@@ -161,7 +163,7 @@ class _One:
         self.control_setup = messages_between(*self.spoken)
         faults = []
         for fault in self.job.scenario.timeline:
-            hosts = tuple(host for stream in self.streams for host in stream.hosts)
+            hosts = tuple(host for stream in streams for host in stream.hosts)
             faults.append((fault.at, fault.action, resolve(self.job.plan, fault, hosts), fault.duration))
         self.faulted = tuple(dict.fromkeys(link for _, _, link, _ in faults))
         self.timeline = Timeline(lab, steps(faults), lambda t, kind, detail: instruments.record(t, kind, "", detail))
@@ -173,16 +175,19 @@ class _One:
         assert self.timeline is not None
         self.instruments.zero()
         self._phase("delivering")
-        waiting = sorted(zip(self.job.cargo, self.sessions, strict=True), key=lambda pair: pair[0].sync.start)
+        waiting = sorted(self.syncs, key=lambda sync: sync.cargo.sync.start)
+        patience = self.job.scenario.transport.patience
         self.zero = time.monotonic()
         self.timeline.start(self.zero)
-        started: list[Session] = []
+        started: list[SyncRun] = []
         limit = self._time_limit()
-        while waiting or not self.timeline.done or not all(s.wait(0) for s in started):
-            while waiting and time.monotonic() >= self.zero + waiting[0][0].sync.start:
-                session = waiting.pop(0)[1]
-                session.start()
-                started.append(session)
+        while True:
+            while waiting and time.monotonic() >= self.zero + waiting[0].cargo.sync.start:
+                started.append(waiting.pop(0))
+                started[-1].start(lab, self.scheme, self.instruments, patience)
+            over = [sync.look(self.instruments) for sync in started]
+            if not waiting and self.timeline.done and all(over):
+                break
             if self.timeline.error is not None:
                 raise LabError(f"the timeline failed: {self.timeline.error}") from self.timeline.error
             if dead := lab.dead_daemons():
@@ -191,8 +196,8 @@ class _One:
             if elapsed > limit:
                 raise TransferError(f"the transfer was still not over after {limit:.0f} s")
             verified: dict[str, int] = {}
-            for session in started:
-                verified.update(session.progress())
+            for sync in started:
+                verified.update(sync.session.progress())
             expected = max(c.manifest.total for c in self.job.cargo)
             self.observer.progress(self.name, verified, expected, elapsed)
             time.sleep(_POLL)
@@ -201,7 +206,7 @@ class _One:
     def _time_limit(self) -> float:
         """Far beyond anything a transfer that still moves needs: a tenth of the rate, and every patience on top."""
         scenario = self.job.scenario
-        total = sum(c.manifest.total * s.delivery.copies for c, s in zip(self.job.cargo, self.sessions, strict=True))
+        total = sum(s.cargo.manifest.total * s.session.delivery.copies for s in self.syncs)
         end = max((f.at + (f.duration or 0) for f in scenario.timeline), default=0.0)
         start = max(s.start for s in scenario.syncs)
         return start + end + 3 * scenario.transport.patience + 80 * total / (self.requested or 1e8)
@@ -227,8 +232,8 @@ class _One:
             for event in self.scheme.events(self.lab):
                 self.instruments.record(event.t, event.kind, event.router, event.detail)
             self.instruments.stop()
-        for session in self.sessions:
-            session.stop()
+        for sync in self.syncs:
+            sync.session.stop()
 
     # -- the result ------------------------------------------------------------------------------------------------
 
@@ -246,7 +251,7 @@ class _One:
             elif judged.get("invalid"):
                 outcome, reason = "invalid", str(judged["invalid"])
         events = self.instruments.events if self.instruments is not None else []
-        hosts = [h for stream in self.streams for h in stream.hosts]
+        hosts = [host for sync in self.syncs for host in sync.stream.hosts]
         timers = profile(self.job.scenario.timers, self.job.scenario.detection)
         repairs = Repairs(self.job.plan, {host: _way(self.scheme, self.job.plan, host) for host in hosts}, events)
         return Run(
@@ -262,17 +267,24 @@ class _One:
             control=self.control,
             control_setup=self.control_setup,
             stages=find_stages(
-                events, hosts, repairs.repaired, repairs.concerned, self.scheme.stages, WINDOW_S + timers.unnoticed
+                events,
+                hosts,
+                repairs.repaired,
+                repairs.concerned,
+                self.scheme.stages,
+                window_s=WINDOW_S + timers.unnoticed,
+                probes_s=self.job.scenario.probe.interval,
             ),
+            setups=tuple(row for sync in self.syncs if (row := sync.setup()) is not None),
             fidelity=judged,
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )
 
     def _rates(self, sites: tuple[SiteResult, ...]) -> tuple[float | None, float | None]:
         """What was to be sent and what was, in layer-2 bit/s until the last site had it; repairs count as sent.
-        Known where there is one sync, and every site got it."""
+        Known where there is one sync, set up beforehand, and every site got it."""
         times = [s.delivery_s for s in sites if s.delivery_s is not None]
-        if len(self.streams) != 1 or not times or len(times) < len(sites):
+        if len(self.syncs) != 1 or self.syncs[0].stream.on_demand or not times or len(times) < len(sites):
             return None, None
         (interface,) = self.job.plan.nodes[self.job.plan.repository].interfaces
         sent = self.grown.get((interface.link, interface.node))
@@ -286,23 +298,27 @@ class _One:
             if e.kind in ("fault", "fault-restored")
         ]
         results = []
-        for stream, session in zip(self.streams, self.sessions, strict=True):
-            for site in session.results():
+        for sync in self.syncs:
+            stream = sync.stream
+            for site in sync.session.results():
                 found = self.instruments.outages(stream, site.name, self.zero, faults)
                 if found is not None:
+                    first_probe = None if found.first_probe_s is None else self.zero + found.first_probe_s
                     site = replace(
                         site,
                         outages=found.outages,
                         probes_received=found.received,
                         probes_lost=found.lost,
                         duplicates=found.duplicates,
+                        setup_ms=sync.setup_ms(first_probe),
                     )
                 for outage in site.outages:  # only the finished records can tell these
                     detail = {"sync": stream.sync, "length_ms": outage.length_ms, "lost": outage.lost}
                     start = self.zero + outage.start_s
                     self.instruments.record(start, "outage-start", site.name, detail)
                     if outage.end_s is not None:
-                        self.instruments.record(self.zero + outage.end_s, "outage-end", site.name, detail)
+                        end = {**detail, "travel_ms": outage.travel_ms}
+                        self.instruments.record(self.zero + outage.end_s, "outage-end", site.name, end)
                 results.append(site)
         return tuple(results)
 
@@ -314,9 +330,9 @@ class _One:
         if not self.grown:
             return ()
         ideal: dict[counters.Direction, int] = {}
-        for cargo, stream in zip(self.job.cargo, self.streams, strict=True):
-            size = ideal_bytes(self.job, cargo, self.transport)
-            for branch in ideal_tree(self.job.plan, stream.source, stream.hosts):
+        for sync in self.syncs:
+            size = ideal_bytes(self.job, sync.cargo, self.transport)
+            for branch in ideal_tree(self.job.plan, sync.stream.source, sync.stream.hosts):
                 key = (branch.link, branch.src)
                 ideal[key] = ideal.get(key, 0) + size
         return counters.link_results(self.job.plan, self.grown, ideal)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
 from testbed.record import Event
+from testbed.run.costs import Course, find_costs
 
 # How long after its detection a fault is answered for what happens.
 WINDOW_S = 10.0
@@ -34,6 +35,7 @@ def find_stages(
     concerned: Concerned = lambda host, until: None,
     own: Sequence[str] = ("mroute",),
     window_s: float = WINDOW_S,
+    probes_s: float = 0.0,
 ) -> tuple[dict[str, Any], ...]:
     """One row for each fault or restoration and each host whose probes it interrupted, from the events of one run.
 
@@ -55,6 +57,8 @@ def find_stages(
     - `<kind>_ms` for each of `own`, such as `mroute_ms`, `bift_ms`: the last such event at or before the first probe
       (at all, if no probe came); dashes in a kind become underscores;
     - `outage_start_ms`, `first_probe_ms`: when the first probe was sent that this host lost, and when one came again;
+    - `costs`, of a fault that interrupted the host and is over: what the outage went to (costs.py); `probes_s` is the
+      time between two probes;
     - `routers`, in the first row of each fault only: who changed, and when. See `_routers`.
     """
     ordered = sorted(events, key=lambda e: e.t)
@@ -82,6 +86,18 @@ def find_stages(
                 row[key_of(kind)] = _after(fault, _last(inside, kind, nodes, until))
             row["outage_start_ms"] = _after(fault, started)
             row["first_probe_ms"] = _after(fault, came)
+            if fault.kind == "fault" and started is not None and came is not None:
+                course = Course(
+                    fault=fault.t,
+                    start=started,
+                    end=came,
+                    travel_s=_travel(ordered, host, came),
+                    probes_s=probes_s,
+                    detected=_detection(fault, inside)[0],
+                    repaired=None if igp is None else fault.t + igp,
+                    state=_state(inside, own, nodes, until),
+                )
+                row["costs"] = find_costs(course, ordered)
             if host == (hosts or [""])[0]:
                 row["routers"] = _routers(fault, inside, own)
             rows.append(row)
@@ -190,6 +206,28 @@ def _interruptions(ordered: Sequence[Event], begin: float, end: float) -> dict[s
             spans[event.node] = (spans[event.node][0], event.t)
             concerned.discard(event.node)
     return spans
+
+
+def _travel(ordered: Iterable[Event], host: str, came: float) -> float:
+    """Seconds that the first probe after an outage was on its way."""
+    ends = (e.detail.get("travel_ms") for e in ordered if (e.kind, e.node, e.t) == ("outage-end", host, came))
+    return (next(ends, None) or 0.0) / 1000
+
+
+def _state(
+    inside: Iterable[Event], own: Sequence[str], nodes: Set[str] | None, until: float | None
+) -> Event | None:
+    """The last of the scheme's own events that say that forwarding state is in force: the kernel's, and those of agents
+    that tell `since` when they had known what it is made of."""
+    found = [
+        e
+        for e in inside
+        if e.kind in own
+        and (e.kind == "mroute" or "since" in e.detail)
+        and (nodes is None or e.node in nodes)
+        and (until is None or e.t <= until)
+    ]
+    return found[-1] if found else None
 
 
 def _first(events: Iterable[Event], kind: str) -> float | None:

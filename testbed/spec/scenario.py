@@ -53,13 +53,18 @@ class Model(Spec):
 
 
 class Sync(Spec):
-    """One model to one set of sites, starting `start` seconds after the probes."""
+    """One model to one set of sites, starting `start` seconds after the probes.
+
+    `setup`: whether what makes its packets reach the sites (flows, trees, joins) stands `beforehand`, or is set up
+    `on-demand` when it starts, which its times then include.
+    """
 
     name: Name = "sync"
     model: Model = Model()
     to: Literal["all"] | tuple[Name, ...] = "all"
     deliver_to: Literal["storage", "servers"] = "storage"
     start: Duration = 0.0
+    setup: Literal["beforehand", "on-demand"] = "beforehand"
 
 
 class Transport(Spec):
