@@ -12,15 +12,17 @@ from testbed.errors import DaemonError, Interrupted, LabError, NotConverged, Tra
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading, messages_between, read_igp
 from testbed.plan.paths import ideal_tree
-from testbed.plan.timers import hides_carrier, profile
+from testbed.plan.timers import profile
 from testbed.plan.types import Plan
-from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
+from testbed.record import Event, FlowResult, LinkResult, Outcome, Run, SiteResult
 from testbed.run import counters, fidelity
+from testbed.run.background import Crowd, make_crowd
 from testbed.run.evidence import keep_configs, keep_logs, keep_trees
 from testbed.run.faults import resolve
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
+from testbed.run.outages import Cause
 from testbed.run.repair import Repairs, Way, way_to_host, way_to_locator, way_to_site, way_to_source
 from testbed.run.signals import uninterrupted
 from testbed.run.stages import WINDOW_S, find_stages
@@ -70,6 +72,7 @@ class _One:
         self.instruments: Instruments | None = None
         self.timeline: Timeline | None = None
         self.syncs: list[SyncRun] = []
+        self.crowd = Crowd()
         self.zero = 0.0
         self.faulted: tuple[str, ...] = ()
         self.bringup: dict[str, float] = {}
@@ -110,8 +113,7 @@ class _One:
         job = self.job
         timers = profile(job.scenario.timers, job.scenario.detection)
         configs = router_configs(job.plan, scheme, timers, job.frr_version)
-        carrier = not hides_carrier(job.scenario.detection)
-        lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, carrier=carrier, progress=self._phase)
+        lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, progress=self._phase)
         lab.registry.state.scheme = str(self.choice)
         keep_configs(lab, self.folder)
         lab.start()
@@ -145,6 +147,9 @@ class _One:
             sync = SyncRun(cargo, stream, session)
             self.syncs.append(sync)
             sync.prepare(lab, scheme)
+        self.crowd = make_crowd(self.job.scenario.background, scheme, self.job.plan, len(self.syncs) + 1)
+        for stream in self.crowd.streams:
+            scheme.prepare(lab, stream.flow, stream.source, stream.hosts)
 
     def _spawn(self, lab: Lab, node: str, argv: Any, log: Path) -> Any:
         with log.open("ab") as out:
@@ -153,7 +158,8 @@ class _One:
     def _start_instruments(self, lab: Lab, scheme: Scheme) -> None:
         probe = self.job.scenario.probe
         streams = [sync.stream for sync in self.syncs]
-        instruments = Instruments(lab, streams, probe, self.folder, self._emit, self.name)
+        probed, joined = (*streams, *self.crowd.watched), self.crowd.silent
+        instruments = Instruments(lab, probed, probe, self.folder, self._emit, self.name, joined)
         self.instruments = instruments
         instruments.start()
         self._phase("waiting for the first probe at every site")
@@ -276,6 +282,7 @@ class _One:
                 probes_s=self.job.scenario.probe.interval,
             ),
             setups=tuple(row for sync in self.syncs if (row := sync.setup()) is not None),
+            flows=self._flows(),
             fidelity=judged,
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )
@@ -290,13 +297,17 @@ class _One:
         sent = self.grown.get((interface.link, interface.node))
         return self.requested, sent.bytes * 8 / max(times) if sent else None
 
-    def _sites(self) -> tuple[SiteResult, ...]:
+    def _causes(self) -> list[Cause]:
         assert self.instruments is not None
-        faults = [
+        return [
             (e.t, f"{e.detail['action']} {e.detail['link']}" + (" restored" if e.kind == "fault-restored" else ""))
             for e in self.instruments.events
             if e.kind in ("fault", "fault-restored")
         ]
+
+    def _sites(self) -> tuple[SiteResult, ...]:
+        assert self.instruments is not None
+        faults = self._causes()
         results = []
         for sync in self.syncs:
             stream = sync.stream
@@ -321,6 +332,11 @@ class _One:
                         self.instruments.record(self.zero + outage.end_s, "outage-end", site.name, end)
                 results.append(site)
         return tuple(results)
+
+    def _flows(self) -> tuple[FlowResult, ...]:
+        if self.instruments is None or not self.zero:
+            return ()
+        return self.crowd.results(self.instruments, self.zero, self._causes())
 
     def _heard(self, t: float, kind: str, host: str, detail: dict[str, Any]) -> None:
         if self.instruments is not None:

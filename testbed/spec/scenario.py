@@ -94,6 +94,19 @@ class Probe(Spec):
     settle: Duration = 1.0
 
 
+class Background(Spec):
+    """Other flows from the repository to every site's storage host, set up beforehand, as other syncs would load the
+    control plane: a scheme that keeps state for a flow repairs all of them when a link fails.
+
+    They carry no model. `watched` of the `flows`, evenly spread and the last among them, carry a probe every `interval`
+    seconds each, so that their outages can be told; the others carry nothing. Schemes without groups have none of it.
+    """
+
+    flows: Annotated[int, Field(ge=1, le=1000)]
+    watched: Annotated[int, Field(ge=0, le=32)] = 8
+    interval: Annotated[Duration, Field(gt=0)] = 0.01
+
+
 class Target(Spec):
     """What a fault hits: a link by name (`r1-r2`), or the core link whose ideal tree carries most sites."""
 
@@ -134,6 +147,7 @@ class Scenario(Spec):
     syncs: Annotated[tuple[Sync, ...], Field(min_length=1)] = (Sync(),)
     transport: Transport = Transport()
     probe: Probe = Probe()
+    background: Background | None = None
     timeline: tuple[Fault, ...] = ()
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
     seed: int = 1
