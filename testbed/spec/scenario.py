@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from testbed.spec.topology import Topology
-from testbed.spec.types import Duration, Name, Rate, Size, Spec
+from testbed.spec.types import Duration, Impairments, Name, Rate, Size, Spec
 
 OptionValue = str | int | float | bool
 
@@ -144,6 +144,7 @@ class Scenario(Spec):
     schemes: Annotated[tuple[SchemeChoice, ...], Field(min_length=1)]
     timers: Literal["fast", "default", "rfc"] = "fast"
     detection: Detection | None = None
+    impairments: Impairments = "auto"
     syncs: Annotated[tuple[Sync, ...], Field(min_length=1)] = (Sync(),)
     transport: Transport = Transport()
     probe: Probe = Probe()
