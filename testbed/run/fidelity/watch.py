@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from testbed.errors import DelaylineError
 from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.lab import Lab
 from testbed.run.counters import Direction
@@ -67,5 +69,7 @@ class Watch:
         return read_forwarders({name: ForwarderDaemon(self._lab[name]).socket for name in names})
 
     def _read_engine(self) -> dict[Direction, int]:
-        engine = self._lab.engine
-        return {d: done.dropped for d, done in engine.read().items()} if engine is not None else {}
+        with suppress(DelaylineError):  # one that died is the run's failure, and told as such
+            if self._lab.engine is not None:
+                return {direction: done.dropped for direction, done in self._lab.engine.read().items()}
+        return {}
