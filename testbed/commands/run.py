@@ -30,6 +30,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--size", help="instead of the models' sizes, for example 2GiB")
     parser.add_argument("--repeat", metavar="N", help="repetitions of every scheme")
     parser.add_argument("--seed", metavar="N", help="instead of the scenario's seed")
+    parser.add_argument("--timeline", metavar="FILE", help="instead of the scenario's faults: a bundle's timeline.yaml")
     parser.add_argument("--out", type=Path, help="the bundle's directory; default results/<scenario>-<time>")
     parser.add_argument("--keep", action="store_true", help="keep the delivered files, in the bundle")
     parser.add_argument(
@@ -62,8 +63,9 @@ def run(options: argparse.Namespace) -> int:
             repetitions=options.repeat,
             seed=options.seed,
             topology=options.topology,
+            timeline=options.timeline,
         ),
-        known=Known(SCHEMES.keys(), TRANSPORTS.keys(), ACTIONS.keys(), carried()),
+        known=Known(SCHEMES.keys(), TRANSPORTS.keys(), ACTIONS, carried()),
     )
     _check_options(scenario.schemes)
     out = options.out or Path("results") / f"{scenario.name}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -14,19 +14,21 @@ from testbed.lab.messages import Reading, messages_between, read_igp
 from testbed.plan.paths import ideal_tree
 from testbed.plan.timers import profile
 from testbed.plan.types import Plan
-from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
+from testbed.record import Event, LinkResult, Outcome, Run, SiteResult, fault_words
 from testbed.run import counters, fidelity
-from testbed.run.evidence import keep_configs, keep_logs, keep_trees
-from testbed.run.faults import resolve
+from testbed.run.evidence import keep_configs, keep_logs, keep_timeline, keep_trees
+from testbed.run.faults import ACTIONS
+from testbed.run.faults.resolve import Scene
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
 from testbed.run.repair import Repairs, Way, way_to_host, way_to_locator, way_to_site, way_to_source
 from testbed.run.signals import uninterrupted
 from testbed.run.stages import find_stages
-from testbed.run.timeline import Timeline, steps
+from testbed.run.timeline import Timeline
 from testbed.run.transports import transport_for
 from testbed.schemes import Scheme, make_scheme, router_configs
+from testbed.spec.check_faults import length
 from testbed.spec.scenario import SchemeChoice
 from testbed.transfer.session import Session
 
@@ -71,7 +73,6 @@ class _One:
         self.sessions: list[Session] = []
         self.streams: list[Stream] = []
         self.zero = 0.0
-        self.faulted: tuple[str, ...] = ()
         self.bringup: dict[str, float] = {}
         self.spoken: list[Reading] = []  # when the IGP stood, when every site had a probe
         self.state: dict[str, dict[str, int]] = {}
@@ -158,12 +159,8 @@ class _One:
         instruments.settle()
         self.spoken.append(_spoken(lab, scheme))
         self.control_setup = messages_between(*self.spoken)
-        faults = []
-        for fault in self.job.scenario.timeline:
-            hosts = tuple(host for stream in self.streams for host in stream.hosts)
-            faults.append((fault.at, fault.action, resolve(self.job.plan, fault, hosts), fault.duration))
-        self.faulted = tuple(dict.fromkeys(link for _, _, link, _ in faults))
-        self.timeline = Timeline(lab, steps(faults), lambda t, kind, detail: instruments.record(t, kind, "", detail))
+        scene, faults = Scene(lab, scheme, self.streams), self.job.scenario.timeline
+        self.timeline = Timeline(scene, faults, lambda t, kind, detail: instruments.record(t, kind, "", detail))
 
     # -- the transfer ----------------------------------------------------------------------------------------------
 
@@ -201,7 +198,7 @@ class _One:
         """Far beyond anything a transfer that still moves needs: a tenth of the rate, and every patience on top."""
         scenario = self.job.scenario
         total = sum(c.manifest.total * s.delivery.copies for c, s in zip(self.job.cargo, self.sessions, strict=True))
-        end = max((f.at + (f.duration or 0) for f in scenario.timeline), default=0.0)
+        end = max((f.at + (length(f, ACTIONS) or 0) for f in scenario.timeline), default=0.0)
         start = max(s.start for s in scenario.syncs)
         return start + end + 3 * scenario.transport.patience + 80 * total / (self.requested or 1e8)
 
@@ -220,6 +217,7 @@ class _One:
         self.stopped = True
         if self.timeline is not None:
             self.timeline.stop()
+            keep_timeline(self.timeline.resolved, self.folder)
         if self.lab is not None and self.instruments is not None and not self.grown:
             self.grown = self.instruments.counted()
         if self.lab is not None and self.instruments is not None:
@@ -237,8 +235,11 @@ class _One:
         sites = self._sites() if self.zero else ()
         judged: dict[str, Any] = {}
         if self.instruments is not None and self.zero:
-            measured = self.instruments.measured(self.grown, self.faulted, *self._rates(sites))
+            touched = self.timeline.touched if self.timeline is not None else ()
+            measured = self.instruments.measured(self.grown, touched, *self._rates(sites))
             judged = fidelity.assess(measured)
+            skipped = self.timeline.skipped if self.timeline is not None else []
+            judged["warnings"] += [f"a fault hit nothing: {each}" for each in skipped]
         if outcome == "passed":
             if short := [s for s in sites if not s.delivered]:
                 outcome, reason = "failed", "; ".join(f"{s.name}: {s.reason}" for s in short)
@@ -277,7 +278,7 @@ class _One:
     def _sites(self) -> tuple[SiteResult, ...]:
         assert self.instruments is not None
         faults = [
-            (e.t, f"{e.detail['action']} {e.detail['link']}" + (" restored" if e.kind == "fault-restored" else ""))
+            (e.t, fault_words(e.detail) + (" restored" if e.kind == "fault-restored" else ""))
             for e in self.instruments.events
             if e.kind in ("fault", "fault-restored")
         ]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from testbed.spec.faults import Fault, RandomFaults
 from testbed.spec.topology import Topology
 from testbed.spec.types import Duration, Name, Rate, Size, Spec
 
@@ -86,28 +87,6 @@ class Probe(Spec):
     settle: Duration = 1.0
 
 
-class Target(Spec):
-    """What a fault hits: a link by name (`r1-r2`), or the core link whose ideal tree carries most sites."""
-
-    link: str | None = None
-    busiest_link: Literal[True] | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Target:
-        if (self.link is None) == (self.busiest_link is None):
-            raise ValueError("a target is exactly one of: link: NAME, busiest_link: true")
-        return self
-
-
-class Fault(Spec):
-    """Action on a target, `at` seconds after the first sync started; undone after `duration` (None: never)."""
-
-    at: Duration
-    action: Name
-    target: Target
-    duration: Duration | None = None
-
-
 class Scenario(Spec):
     """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology."""
 
@@ -120,5 +99,6 @@ class Scenario(Spec):
     transport: Transport = Transport()
     probe: Probe = Probe()
     timeline: tuple[Fault, ...] = ()
+    random_faults: tuple[RandomFaults, ...] = ()
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
     seed: int = 1
