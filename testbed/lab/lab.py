@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -13,13 +13,14 @@ from types import TracebackType
 
 from testbed import plan as plans
 from testbed.errors import MachineError, Problem, RequestError
-from testbed.lab import links, srv6
+from testbed.lab import links, silence, srv6
 from testbed.lab.convergence import wait_for_igp
 from testbed.lab.daemon import Daemon, died, dry_run, start_daemon, start_daemons, write_configs
 from testbed.lab.node import Node
 from testbed.lab.registry import Registry, end_processes, remove_folders
 from testbed.lab.shaping import needs_netem
 from testbed.plan.frr import RouterConfig
+from testbed.plan.shape import reshaped
 
 _TOGETHER = 8
 
@@ -29,7 +30,8 @@ Progress = Callable[[str], None]
 class Lab:
     """An emulated network. Used as a context manager: whatever happens inside, nothing is left behind.
 
-    `impaired` False leaves delays, jitter and losses out (the rates stay).
+    `impaired` False leaves delays, jitter and losses out (the rates stay). `impairable` names the links that may be
+    given some later (`reshape`), though they begin with none.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class Lab:
         configs: dict[str, RouterConfig],
         *,
         impaired: bool = True,
+        impairable: Collection[str] = (),
         name: str | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
         self.plan = plan
         self.configs = configs
         self.impaired = impaired
+        self.impairable = frozenset(impairable)
         self.progress = progress
         self.registry = Registry(plan.topology.name, name)
         folder = self.registry.folder / "nodes"
@@ -52,6 +56,8 @@ class Lab:
         self.on_restart: list[Callable[[str, str], None]] = []  # called with (node, daemon) when one runs again
         self._starters: dict[tuple[str, str], Callable[[], subprocess.Popen[bytes]]] = {}  # in their order
         self.timings: dict[str, float] = {}
+        # What each direction of a link (its name, the node that sends) is like now, where that is not what was planned.
+        self._reshaped: dict[tuple[str, str], plans.Shape] = {}
 
     @property
     def id(self) -> str:
@@ -166,6 +172,57 @@ class Lab:
         for name in self.daemon_names(node):
             self.start_daemon(node, name)
 
+    def reshape(
+        self,
+        link: str,
+        *,
+        rate: int | None = None,
+        delay: float | None = None,
+        jitter: float | None = None,
+        loss: float | None = None,
+        direction: str | None = None,
+    ) -> None:
+        """Change what a link is like while it carries traffic: nothing that waits or is on its way is lost by that.
+
+        Rate in bit/s, delay and jitter in s, loss 0..1; None: as it is. `direction`: the node that sends; None: both.
+        The queue stays as it is, in bytes, but never less than the rate's bucket. Raises RequestError, also where
+        delay, jitter or loss are asked for and no impairment engine is on the link.
+        """
+        ends = self._directions(link, direction)
+        asked = {"delay": delay, "jitter": jitter, "loss": loss}
+        if any(value is not None for value in asked.values()) and not self._has_engine(link):
+            fields = " and ".join(name for name, value in asked.items() if value is not None)
+            what = f"the {fields} of link {link} cannot be changed: no impairment engine is on it"
+            hint = "make the lab with this link among its impairable ones; a rate can be changed on every link"
+            raise RequestError([Problem(what, hint=hint)])
+        given = {key: value for key, value in {"rate": rate, **asked}.items() if value is not None}
+        mtu = self.plan.links[link].mtu
+        shapes = {end.node: reshaped(self.shape(link, end.node), mtu, **given) for _, end in ends}
+        self._apply(ends, shapes)
+
+    def restore_shape(self, link: str) -> None:
+        """Make a link what it was planned to be, in both directions. Raises RequestError."""
+        ends = self._directions(link, None)
+        self._apply(ends, {end.node: self.plan.links[link].shape for _, end in ends})
+
+    def shape(self, link: str, sender: str) -> plans.Shape:
+        """What a direction of a link is like now."""
+        return self._reshaped.get((link, sender), self.plan.links[link].shape)
+
+    def silence(self, link: str, direction: str | None = None) -> None:
+        """Let packets vanish that are sent into a link, while both its ends stay up; those on the way are lost, too.
+
+        `direction`: the node that sends them; None: both. Doing it again changes nothing. Raises RequestError,
+        MachineError.
+        """
+        for node, interface in self._far_ends(link, direction):
+            silence.silence(node, interface.name)
+
+    def unsilence(self, link: str, direction: str | None = None) -> None:
+        """Let packets through again. Raises RequestError."""
+        for node, interface in self._far_ends(link, direction):
+            silence.unsilence(node, interface.name)
+
     def dead_daemons(self) -> tuple[str, ...]:
         """The daemons that ended though nobody asked them to."""
         return tuple(died(dict(self.daemons)))
@@ -190,7 +247,7 @@ class Lab:
         self.registry.save()
 
     def _connect(self) -> None:
-        if self.impaired and any(needs_netem(link.shape) for link in self.plan.links.values()):
+        if any(map(self._has_engine, self.plan.links)):
             self._require_netem()
         for link in self.plan.links.values():
             links.connect(link, self.nodes[link.a.node], self.nodes[link.b.node])
@@ -198,7 +255,7 @@ class Lab:
             list(pool.map(self._configure, self.nodes.values()))
 
     def _configure(self, node: Node) -> None:
-        links.configure(node, self.plan.links, impaired=self.impaired)
+        links.configure(node, self.plan.links, impaired=self.impaired, impairable=self.impairable)
         if self._srv6 and node.spec.role.is_router:
             srv6.configure(node)
 
@@ -240,6 +297,29 @@ class Lab:
         found = [self.plan.links[interface.link] for interface in self.nodes[node].spec.interfaces]
         ends = [end for link in found for end in _both(link) if not link.is_lan or end.node == node]
         return [(self.nodes[end.node], end) for end in ends]
+
+    def _directions(self, link: str, sender: str | None) -> list[tuple[Node, plans.Interface]]:
+        """The sending ends of a link's directions."""
+        ends = list(self._ends(link))
+        chosen = [(node, end) for node, end in ends if sender in (None, node.name)]
+        if not chosen:
+            hint = f"its directions are named by the node that sends: {', '.join(node.name for node, _ in ends)}"
+            raise RequestError([Problem(f"link {link} has no direction {sender!r}", hint=hint)])
+        return chosen
+
+    def _far_ends(self, link: str, sender: str | None) -> list[tuple[Node, plans.Interface]]:
+        """Where a link's directions arrive."""
+        senders = [node.name for node, _ in self._directions(link, sender)]
+        return [(node, end) for node, end in self._ends(link) if end.peer_node in senders]
+
+    def _has_engine(self, link: str) -> bool:
+        return self.impaired and (link in self.impairable or needs_netem(self.plan.links[link].shape))
+
+    def _apply(self, ends: Iterable[tuple[Node, plans.Interface]], shapes: dict[str, plans.Shape]) -> None:
+        for node, end in ends:
+            shape = shapes[node.name]
+            links.reshape(node, end, shape, netem=self._has_engine(end.link))
+            self._reshaped[end.link, node.name] = shape
 
     def _timed(self, name: str, work: Callable[[], object]) -> None:
         start = time.monotonic()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 
 from pyroute2 import IPRoute
 
 from testbed import plan
 from testbed.lab.node import Node
-from testbed.lab.shaping import shape_interface
+from testbed.lab.shaping import needs_netem, reshape_interface, shape_interface
 
 
 def connect(link: plan.Link, a: Node, b: Node) -> None:
@@ -23,10 +23,12 @@ def connect(link: plan.Link, a: Node, b: Node) -> None:
     a.netlink(lambda ip: ip.link("add", ifname=link.a.name, kind="veth", peer=peer, **common))
 
 
-def configure(node: Node, links: dict[str, plan.Link], *, impaired: bool) -> None:
+def configure(
+    node: Node, links: dict[str, plan.Link], *, impaired: bool, impairable: Collection[str] = ()
+) -> None:
     """Address and shape every interface of `node` and bring it up; set its loopback and its default route.
 
-    `impaired`: apply delay and loss too (needs netem).
+    `impaired`: apply delay and loss too (needs netem), and make the links `impairable` ready for some.
     """
 
     def work(ip: IPRoute) -> None:
@@ -37,12 +39,19 @@ def configure(node: Node, links: dict[str, plan.Link], *, impaired: bool) -> Non
             index = indices[interface.name]
             address = interface.address
             ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
-            shape_interface(ip, index, links[interface.link].shape, impaired=impaired)
+            shape = links[interface.link].shape
+            netem = impaired and (interface.link in impairable or needs_netem(shape))
+            shape_interface(ip, index, shape, netem=netem)
             ip.link("set", index=index, state="up")
         if (gateway := node.spec.gateway) is not None:
             ip.route("add", dst="default", gateway=str(gateway))
 
     node.netlink(work)
+
+
+def reshape(node: Node, interface: plan.Interface, shape: plan.Shape, *, netem: bool) -> None:
+    """Change what is sent from one end of a link to another shape. `netem`: the interface has one."""
+    node.netlink(lambda ip: reshape_interface(ip, index_of(ip, interface.name), shape, netem=netem))
 
 
 def set_state(ends: Iterable[tuple[Node, plan.Interface]], state: str) -> None:

@@ -15,6 +15,8 @@ from testbed import plan
 from testbed.plan.shape import netem_limit
 
 _MOST = 2**32 - 1
+_ROOT = 2**32 - 1
+_NETEM, _NETEM_CLASS, _TBF = 0x10000, 0x10001, 0x20000
 
 
 class _Tbf:
@@ -45,29 +47,43 @@ def needs_netem(shape: plan.Shape) -> bool:
     return bool(shape.delay or shape.jitter or shape.loss)
 
 
-def shape_interface(ip: IPRoute, index: int, shape: plan.Shape, *, impaired: bool) -> None:
-    """Set the qdiscs of one interface. Raises pyroute2's NetlinkError (an unknown qdisc is ENOENT)."""
-    parent: dict[str, int] = {}
-    if impaired and needs_netem(shape):
-        ip.tc(
-            "add",
-            "netem",
-            index,
-            handle=0x10000,
-            delay=round(shape.delay * 1e6),
-            jitter=round(shape.jitter * 1e6),
-            loss=shape.loss * 100,
-            limit=netem_limit(shape),
-        )
-        parent = {"parent": 0x10001}
+def shape_interface(ip: IPRoute, index: int, shape: plan.Shape, *, netem: bool) -> None:
+    """Set the qdiscs of one interface. `netem`: also where the shape asks for a rate only.
+
+    Raises pyroute2's NetlinkError (an unknown qdisc is ENOENT).
+    """
+    if netem:
+        ip.tc("add", "netem", index, **_netem(shape))
     if shape.rate is not None:
-        ip.tc(
-            "add",
-            "tbf",
-            index,
-            handle=0x20000,
-            rate=shape.rate // 8,  # bytes a second
-            burst=shape.burst,
-            limit=shape.queue,
-            **parent,
-        )
+        ip.tc("add", "tbf", index, **_tbf(shape, netem))
+
+
+def reshape_interface(ip: IPRoute, index: int, shape: plan.Shape, *, netem: bool) -> None:
+    """Change the qdiscs of one interface to another shape; what waits in them stays. `netem`: it has one.
+
+    Raises pyroute2's NetlinkError.
+    """
+    if netem:
+        ip.tc("change", "netem", index, **_netem(shape))
+    above = _NETEM_CLASS if netem else _ROOT
+    if shape.rate is not None:
+        ip.tc("replace", "tbf", index, **_tbf(shape, netem))
+    elif any(qdisc["handle"] == _TBF and qdisc["parent"] == above for qdisc in ip.get_qdiscs(index=index)):
+        ip.tc("del", index=index, handle=_TBF, parent=above)
+
+
+def _netem(shape: plan.Shape) -> dict[str, Any]:
+    return {
+        "handle": _NETEM,
+        "delay": round(shape.delay * 1e6),
+        "jitter": round(shape.jitter * 1e6),
+        "loss": shape.loss * 100,
+        "limit": netem_limit(shape),
+    }
+
+
+def _tbf(shape: plan.Shape, below_netem: bool) -> dict[str, Any]:
+    assert shape.rate is not None
+    parent = {"parent": _NETEM_CLASS} if below_netem else {}
+    # The rate in bytes a second.
+    return {"handle": _TBF, "rate": shape.rate // 8, "burst": shape.burst, "limit": shape.queue, **parent}

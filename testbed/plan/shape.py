@@ -18,11 +18,14 @@ in 2 s instead of 20. `bench/shaping.py` measures what these sizes give.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 from testbed.errors import Problem, RequestError
 from testbed.plan.types import Shape
+from testbed.spec.limits import MAX_RATE, MIN_RATE
 from testbed.spec.topology import Link, LinkDefaults
-from testbed.units import format_size
+from testbed.units import format_duration, format_rate, format_size
 
 # A frame is its MTU and an Ethernet header; TBF counts both.
 ETHERNET_HEADER = 14
@@ -92,6 +95,30 @@ def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
         hint = f"leave queue out, or ask for {format_size(LARGEST_QUEUE)} at most"
         raise RequestError([Problem(what, where=f"link {link.name or f'{link.a}-{link.b}'}", hint=hint)])
     return Shape(rate, delay, jitter, loss, queue, burst_for(rate, mtu))
+
+
+def reshaped(shape: Shape, mtu: int, **changes: Any) -> Shape:
+    """A shape with other fields, its bucket and queue made to fit.
+
+    The queue stays what it is, in bytes, as a router's buffer does; but it holds a bucket, and a link that had no rate
+    gets the queue of one that has. Raises RequestError for what no link can be like.
+    """
+    new = replace(shape, **changes)
+    wrong = []
+    if new.rate is not None and not MIN_RATE <= new.rate <= MAX_RATE:
+        wrong.append(f"a rate of {format_rate(new.rate)} (from {format_rate(MIN_RATE)} to {format_rate(MAX_RATE)})")
+    wrong += [f"a {name} of {value} s" for name, value in (("delay", new.delay), ("jitter", new.jitter)) if value < 0]
+    if new.jitter > new.delay:
+        wrong.append(f"a jitter of {format_duration(new.jitter)} at a delay of {format_duration(new.delay)}")
+    if not 0 <= new.loss <= 1:
+        wrong.append(f"a loss of {new.loss} (from 0 to 1)")
+    if wrong:
+        raise RequestError([Problem(f"a link cannot have {what}") for what in wrong])
+    if new.rate is None:
+        return new
+    burst = burst_for(new.rate, mtu)
+    queue = queue_for(new.rate, new.delay, mtu) if shape.rate is None else max(new.queue, burst)
+    return replace(new, burst=burst, queue=queue)
 
 
 # The link between an edge router and its own host: as fast as the machine.
