@@ -11,7 +11,8 @@ Layout of a bundle:
     runs.json              a list of Run
     report.html            made from the above
     runs/<scheme>-<rep>/   frr/<node>/*.conf, log/<node>/*, delivery/<sync>/<host>/*, probes/<sync>-<host>.npz,
-                           timeline.yaml (the faults as they hit), tree/<router>.json, delivered/<host>/<sync>/* (with --keep)
+                           tree/<router>.json, timeline.yaml (the faults as they hit),
+                           delivered/<host>/<sync>/* (with --keep)
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ def fault_words(detail: Mapping[str, Any]) -> str:
 class Event:
     """Something that happened, stamped on CLOCK_MONOTONIC.
 
-    `kind`: phase, sync-start, fault, fault-restored, fault-skipped; link-down, link-up, route, mroute, overrun (the kernels', see
-    run/monitor.py); bfd, neighbour, lsa, frr-clock, unwatched (FRR's logs', see run/frr_log.py); first-probe, silent
+    `kind`: phase, sync-start, fault, fault-restored, fault-skipped (run/faults); link-down, link-up, route, mroute,
+    overrun (the kernels', see run/monitor.py); bfd, neighbour, lsa, frr-clock, unwatched (FRR's logs', see run/frr_log.py); first-probe, silent
     and heard-again (as seen live), outage-start and outage-end (from the records, afterwards), first-byte, delivered;
     and those of a scheme's own control plane, such as bift (docs/bier.md). `run` is `<scheme>-<repetition>`; `node` is
     "" where none applies. The file is in the order in which events became known; the reader sorts them by their times.

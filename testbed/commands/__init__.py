@@ -1,6 +1,6 @@
 """The subcommands of `testbed`, one file each: `add(commands)` declares it, and its `run(options)` carries it out."""
 
-from testbed.commands import clean, doctor, hands_on, report, run, topology, up
+from testbed.commands import clean, doctor, fault, hands_on, report, run, topology, up
 
 COMMANDS = (
     doctor.add,
@@ -9,6 +9,7 @@ COMMANDS = (
     topology.add,
     up.add,
     hands_on.add,
+    fault.add,
     clean.add,
 )
 

@@ -277,8 +277,8 @@ class Lab:
             routers.append([Daemon(node, name, config.options.get(name, ())) for name in config.daemons])
         processes = start_daemons(routers)
         for daemon in (each for daemons in routers for each in daemons):
-            node, name = daemon.node.name, daemon.name
-            self.keep(node, name, partial(start_daemon, daemon), processes[node, name])
+            key = daemon.node.name, daemon.name
+            self.keep(*key, partial(start_daemon, daemon), processes[key])
 
     @property
     def _srv6(self) -> bool:
@@ -300,7 +300,7 @@ class Lab:
 
     def _directions(self, link: str, sender: str | None) -> list[tuple[Node, plans.Interface]]:
         """The sending ends of a link's directions."""
-        ends = list(self._ends(link))
+        ends = list(self._ends([link]))
         chosen = [(node, end) for node, end in ends if sender in (None, node.name)]
         if not chosen:
             hint = f"its directions are named by the node that sends: {', '.join(node.name for node, _ in ends)}"
@@ -310,7 +310,7 @@ class Lab:
     def _far_ends(self, link: str, sender: str | None) -> list[tuple[Node, plans.Interface]]:
         """Where a link's directions arrive."""
         senders = [node.name for node, _ in self._directions(link, sender)]
-        return [(node, end) for node, end in self._ends(link) if end.peer_node in senders]
+        return [(node, end) for node, end in self._ends([link]) if end.peer_node in senders]
 
     def _has_engine(self, link: str) -> bool:
         return self.impaired and (link in self.impairable or needs_netem(self.plan.links[link].shape))

@@ -18,6 +18,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.requirements import require
 from testbed.plan.build import make_plan
 from testbed.plan.timers import profile
+from testbed.run.fault_commands import FaultCommands
 from testbed.run.needs import lab_needs
 from testbed.schemes import make_scheme, router_configs
 from testbed.spec.load import load_topology
@@ -71,6 +72,8 @@ def keep(options: argparse.Namespace) -> NoReturn:
         scheme.wait_ready(lab)
         lab.registry.state.phase = "up"
         lab.registry.save()
+        commands = FaultCommands(lab, scheme)
+        commands.start()
         print(f"up {lab.id}", flush=True)
         # Whoever started us has heard what they wanted and is going away.
         null = os.open(os.devnull, os.O_RDWR)

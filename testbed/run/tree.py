@@ -106,11 +106,8 @@ def _behind(
 ) -> Mapping[DirectedLink, frozenset[str]]:
     """By link of the tree, as far as it can be walked from the repository: the sites that it leads to."""
     edges = {node.site: node.name for node in plan.sites}
-    wanted: dict[str, str] = {}
-    for host in hosts:
-        site = plan.nodes[host].site
-        if site in edges:
-            wanted[edges[site]] = site
+    reached = {plan.nodes[host].site for host in hosts}
+    wanted = {edge: site for site, edge in edges.items() if site is not None and site in reached}
     onward: dict[str, list[DirectedLink]] = {}
     for hop in tree:
         onward.setdefault(hop.src, []).append(hop)

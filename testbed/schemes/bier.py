@@ -92,8 +92,8 @@ class Bier:
             raise LabError(f"the BFIR did not take the flow {flow.group}: {error}") from error
 
     def tree(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> Collection[DirectedLink]:
-        """As the BFIR's flow and every BFR's BIFT have it (RFC 8279 section 6.5), of several ways the first. Tunnels are
-        no links of ours: where one is on the way, its part is missing."""
+        """As the BFIR's flow and every BFR's BIFT have it (RFC 8279 section 6.5), of several ways the first. Tunnels
+        are no links of ours: where one is on the way, its part is missing."""
         assert flow.group is not None
         states: dict[str, State] = {}
         found: set[DirectedLink] = set()

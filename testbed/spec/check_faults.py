@@ -36,14 +36,14 @@ def fault_findings(scenario: Scenario, actions: Actions | None, *, topology: boo
 
 
 def length(fault: Fault, actions: Actions | None) -> float | None:
-    """Seconds that a fault lasts, None: until the end, or not to be told."""
+    """Seconds that a fault lasts, None: until the end. 0 where it is wrong, so that nothing else is found wrong for it."""
     action = (actions or {}).get(fault.action)
     if action is None:
         return fault.duration
     try:
         return action.length(action.parameters.model_validate(fault.parameters), fault.duration)
     except ValueError:  # pydantic's, too: said elsewhere
-        return fault.duration
+        return 0.0
 
 
 def one_fault(fault: Fault, topology: Topology, actions: Actions) -> list[Finding]:
@@ -160,7 +160,7 @@ def _overlaps(scenario: Scenario, actions: Actions | None) -> Iterator[Finding]:
     before: list[tuple[int, Fault]] = []
     for index, fault in sorted(enumerate(scenario.timeline), key=lambda item: item[1].at):
         mine = fault.claim(scenario.topology)
-        for place, other in before:
+        for place, other in before:  # the latest first
             lasts = length(other, actions)
             shared = mine.shared(other.claim(scenario.topology))
             if shared and (lasts is None or other.at + lasts >= fault.at):

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import networkx as nx
 
 from testbed.errors import Problem
+from testbed.spec.check_faults import fault_findings
 from testbed.spec.check_topology import core_graph
 from testbed.spec.document import Document, Finding, Path
+from testbed.spec.faults import FaultKind
 from testbed.spec.limits import (
     ENCAPSULATION_ROOM,
     MAX_TIME,
@@ -17,8 +19,6 @@ from testbed.spec.limits import (
     PROBE_OVERHEAD,
     TRANSPORT_OVERHEAD,
 )
-from testbed.spec.check_faults import fault_findings
-from testbed.spec.faults import FaultKind
 from testbed.spec.names import link_names
 from testbed.spec.scenario import Scenario, Sync
 from testbed.spec.suggest import did_you_mean
@@ -30,7 +30,8 @@ from testbed.units import format_duration, format_rate
 class Known:
     """The names that exist on the floors above: schemes, transports, fault actions.
 
-    `actions` None: they are not asked about. `carries`: by scheme, the transports that it can carry; a scheme that is not in it carries all.
+    `actions` None: they are not asked about. `carries`: by scheme, the transports that it can carry; a scheme that is
+    not in it carries all.
     """
 
     schemes: Collection[str]

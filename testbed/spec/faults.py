@@ -15,6 +15,7 @@ Kind = Literal["link", "node", "daemon"]
 LinkRole = Literal["core-link", "site-link", "repository-link", "any-link"]
 NodeRole = Literal["core-router", "site-router", "repository-router", "rp", "controller"]
 LINK_ROLES: tuple[str, ...] = get_args(LinkRole)
+NODE_ROLES: tuple[str, ...] = get_args(NodeRole)
 Pick = Annotated[int, Field(ge=1)] | Literal["all"]
 Value = str | int | float | bool
 

@@ -145,6 +145,14 @@ def _override(scenario: Scenario, overrides: Overrides, known: Known | None, pro
     return changed
 
 
+def read_fault(data: dict[str, Any]) -> Fault:
+    """A fault as it would stand in a timeline. Raises RequestError with everything that is wrong with its form."""
+    result = salvage(Fault, data, lambda _: None)
+    if result.findings or result.value is None:
+        raise RequestError(Document(None).problems(result.findings))
+    return result.value
+
+
 def _timeline(ref: str, problems: list[Problem]) -> tuple[Fault, ...]:
     """The faults of a file with the one key `timeline`, or of a whole scenario's."""
     path = Path(ref)
