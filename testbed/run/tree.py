@@ -75,7 +75,7 @@ def grown(before: counters.Snapshot, after: counters.Snapshot, plan: Plan) -> fr
 def _sources(
     lab: Lab, scheme: Scheme, streams: Sequence[Stream], hosts: Sequence[str]
 ) -> Iterable[tuple[frozenset[DirectedLink], str]]:
-    """What may tell where the tree runs, the best first."""
+    """What may tell where the tree runs, the best first. Where nothing is sent, only the plan knows."""
 
     def told() -> frozenset[DirectedLink]:
         trees = [scheme.tree(lab, stream.flow, stream.source, stream.hosts) for stream in streams]
@@ -94,7 +94,7 @@ def _sources(
         (counted, "the growth of the links' counters"),
         (planned, "the plan's ideal tree"),
     ]
-    for source, how in sources:
+    for source, how in sources if streams else sources[-1:]:
         try:
             yield source(), how
         except (TestbedError, OSError, ValueError):  # a daemon that is down cannot tell

@@ -55,7 +55,8 @@ class Drop(Action[Losses]):
             where = f"iifname {{ {', '.join(interfaces)} }} " if interfaces else ""
             rules = [f"{where}{match}{chance} counter drop" for match in _MATCHES[asked.messages]]
             hook = "type filter hook input priority 0; policy accept;"
-            _nft(node, f"table inet {_table(strike)} {{ chain input {{ {hook}\n" + "\n".join(rules) + "\n} }")
+            lines = (f"table inet {_table(strike)} {{", "chain input {", hook, *rules, "}", "}")
+            _nft(node, "\n".join(lines))
 
     def undo(self, lab: Lab, strike: Strike[Losses]) -> None:
         for node, _ in self._places(lab, strike):
