@@ -15,18 +15,21 @@ from testbed.spec.load import read_fault
 from testbed.terminal import say_json, stdout
 from testbed.units import format_duration
 
-_TARGETS = """TARGET is LINK or NODE, by name; several with commas between them: r1-r2,r3-r4; DAEMON@NODE, for example
-pimd@r1 or agent@r1; controller; a role, of which one is drawn: %s (as DAEMON@ROLE, too); busiest-link; or where the tree
-runs now: most-sites-link, most-sites-router.""" % ", ".join((*LINK_ROLES, *NODE_ROLES))  # noqa: UP031
+_TARGETS = (
+    "TARGET is LINK or NODE, by name; several with commas between them: r1-r2,r3-r4; DAEMON@NODE, for example pimd@r1 "
+    "or agent@r1; controller; a role, of which one is drawn: "
+    + ", ".join((*LINK_ROLES, *NODE_ROLES))
+    + " (as DAEMON@ROLE, too); busiest-link; or where the tree runs now: most-sites-link, most-sites-router."
+)
 
 
 def add(commands: Commands) -> None:
     fault = commands.add_parser("fault", help="faults by hand in a running lab")
     what = fault.add_subparsers(dest="fault_command", metavar="COMMAND", required=True)
     listing = what.add_parser("list", help="the faults in effect")
-    inject = what.add_parser("inject", help="make something go wrong", description="docs/faults.md has the actions.",
-                             epilog=_TARGETS)
-    inject.add_argument("action", help="its name: cut, crash, kill, ... (an unknown one is answered with all there are)")
+    words = {"description": "docs/faults.md has the actions.", "epilog": _TARGETS}
+    inject = what.add_parser("inject", help="make something go wrong", **words)
+    inject.add_argument("action", help="cut, crash, kill, ... (an unknown one is answered with all there are)")
     inject.add_argument("target", help="see below")
     inject.add_argument("parameters", nargs="*", metavar="PARAMETER=VALUE", help="the action's own")
     inject.add_argument("--for", dest="duration", metavar="TIME", help="undo it after that, for example 3s")
@@ -70,7 +73,8 @@ def _inject(options: argparse.Namespace) -> int:
     lab = _lab(options.lab)
     data["target"] = _target(options.target, tuple(lab.nodes))
     fault: Fault = read_fault(data)
-    injected = _ask(options.lab, {"op": "inject", "fault": fault.model_dump(mode="json", exclude_none=True)})["injected"]
+    command = {"op": "inject", "fault": fault.model_dump(mode="json", exclude_none=True)}
+    injected = _ask(options.lab, command)["injected"]
     if options.json:
         say_json(injected)
     for each in [] if options.json else injected:
@@ -113,7 +117,8 @@ def _lab(name: str | None) -> registry.LabState:
     state = find_lab(name)
     if state.phase != "up":
         what = f"lab {state.lab} belongs to a run of {state.topology} (process {state.owner.pid})"
-        raise RequestError([Problem(what, hint="its faults are the scenario's; by hand they go into a lab of testbed up")])
+        hint = "its faults are the scenario's; by hand they go into a lab of testbed up"
+        raise RequestError([Problem(what, hint=hint)])
     return state
 
 

@@ -1,7 +1,7 @@
 """Faults by hand: the keeper of a lab does what other processes ask for on a socket in the lab's folder.
 
-One JSON object a line, answered by one: `{"op": "list"}`, `{"op": "inject", "fault": {...}}`, `{"op": "undo", "id": 3}`.
-An answer with `error` is a refusal; `status` is then the exit status that it means.
+One JSON object a line, answered by one: `{"op": "list"}`, `{"op": "inject", "fault": {...}}`,
+`{"op": "undo", "id": 3}`. An answer with `error` is a refusal; `status` is then the exit status that it means.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class FaultCommands:
 
 
 def ask(lab: str, command: dict[str, Any]) -> dict[str, Any]:
-    """One command to a lab's keeper. Raises RequestError, TestbedError with what it says; OSError if it is not there."""
+    """One command to a lab's keeper. Raises RequestError, TestbedError with what it says; OSError without a keeper."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT)
         connection.connect(str(socket_path(lab)))

@@ -15,10 +15,11 @@ from testbed.plan.paths import ideal_tree
 from testbed.plan.timers import profile
 from testbed.plan.types import Plan
 from testbed.record import Event, LinkResult, Outcome, Run, SiteResult, fault_words
-from testbed.run import counters, fidelity
+from testbed.run import counters
 from testbed.run.evidence import keep_configs, keep_logs, keep_timeline, keep_trees
 from testbed.run.faults import ACTIONS
-from testbed.run.faults.resolve import Scene
+from testbed.run.faults.resolve import Scene, impairable
+from testbed.run.fidelity.judge import assess
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
@@ -111,7 +112,15 @@ class _One:
         job = self.job
         timers = profile(job.scenario.timers)
         configs = router_configs(job.plan, scheme, timers, job.frr_version)
-        lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, progress=self._phase)
+        lab = self.lab = Lab(
+            job.plan,
+            configs,
+            impaired=job.impaired,
+            impairable=impairable(job.plan, job.scenario.timeline),
+            impairments=job.scenario.impairments,
+            seed=f"{job.scenario.seed}/{self.repetition}",  # every scheme meets the same losses
+            progress=self._phase,
+        )
         lab.registry.state.scheme = str(self.choice)
         keep_configs(lab, self.folder)
         lab.start()
@@ -167,7 +176,7 @@ class _One:
     def _deliver(self, lab: Lab) -> None:
         assert self.instruments is not None
         assert self.timeline is not None
-        self.instruments.zero()
+        self.instruments.zero(self._copy_rate())
         self._phase("delivering")
         waiting = sorted(zip(self.job.cargo, self.sessions, strict=True), key=lambda pair: pair[0].sync.start)
         self.zero = time.monotonic()
@@ -235,9 +244,11 @@ class _One:
         sites = self._sites() if self.zero else ()
         judged: dict[str, Any] = {}
         if self.instruments is not None and self.zero:
+            copy = ideal_bytes(self.job, self.job.cargo[0], self.transport)
+            times = [s.delivery_s for s in sites if s.delivery_s is not None]
+            end = self.zero + max(times) if len(self.streams) == 1 and len(times) == len(sites) else None
             touched = self.timeline.touched if self.timeline is not None else ()
-            measured = self.instruments.measured(self.grown, touched, *self._rates(sites))
-            judged = fidelity.assess(measured)
+            judged = assess(self.instruments.measured(self.grown, touched, copy, self.zero, end))
             skipped = self.timeline.skipped if self.timeline is not None else []
             judged["warnings"] += [f"a fault hit nothing: {each}" for each in skipped]
         if outcome == "passed":
@@ -265,15 +276,12 @@ class _One:
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )
 
-    def _rates(self, sites: tuple[SiteResult, ...]) -> tuple[float | None, float | None]:
-        """What was to be sent and what was, in layer-2 bit/s until the last site had it; repairs count as sent.
-        Known where there is one sync, and every site got it."""
-        times = [s.delivery_s for s in sites if s.delivery_s is not None]
-        if len(self.streams) != 1 or not times or len(times) < len(sites):
-            return None, None
-        (interface,) = self.job.plan.nodes[self.job.plan.repository].interfaces
-        sent = self.grown.get((interface.link, interface.node))
-        return self.requested, sent.bytes * 8 / max(times) if sent else None
+    def _copy_rate(self) -> float | None:
+        """What one copy is to be sent at, in layer-2 bit/s; known where there is one sync."""
+        if len(self.sessions) != 1:
+            return None
+        delivery = self.sessions[0].delivery
+        return delivery.rate / delivery.copies
 
     def _sites(self) -> tuple[SiteResult, ...]:
         assert self.instruments is not None

@@ -36,7 +36,7 @@ def fault_findings(scenario: Scenario, actions: Actions | None, *, topology: boo
 
 
 def length(fault: Fault, actions: Actions | None) -> float | None:
-    """Seconds that a fault lasts, None: until the end. 0 where it is wrong, so that nothing else is found wrong for it."""
+    """Seconds that a fault lasts, None: until the end. Where it is wrong 0: nothing else is found wrong for that."""
     action = (actions or {}).get(fault.action)
     if action is None:
         return fault.duration

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from testbed.spec.faults import Fault, RandomFaults
 from testbed.spec.topology import Topology
-from testbed.spec.types import Duration, Name, Rate, Size, Spec
+from testbed.spec.types import Duration, Impairments, Name, Rate, Size, Spec
 
 OptionValue = str | int | float | bool
 
@@ -95,6 +95,7 @@ class Scenario(Spec):
     topology: Topology
     schemes: Annotated[tuple[SchemeChoice, ...], Field(min_length=1)]
     timers: Literal["fast", "default", "rfc"] = "fast"
+    impairments: Impairments = "auto"
     syncs: Annotated[tuple[Sync, ...], Field(min_length=1)] = (Sync(),)
     transport: Transport = Transport()
     probe: Probe = Probe()

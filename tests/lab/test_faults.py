@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -32,7 +30,12 @@ from testbed.spec.load import load_topology
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
-NUMBERS = count(1)
+EVERYWHERE = {"zebra", "ospfd", "bfdd"}
+RUNS = {
+    "pim-ssm": EVERYWHERE | {"pimd"},
+    "bier": EVERYWHERE | {"agent", "forwarder"},
+    "sr-p2mp": EVERYWHERE | {"agent", "forwarder", "controller"},
+}
 # On a loaded host BFD at 50 ms would see failures of its own.
 TIMERS = replace(profile("fast"), bfd=BfdTimers(interval=300, multiplier=3))
 
@@ -179,9 +182,8 @@ def test_a_silent_link_is_noticed_by_bfd_alone(built: Built) -> None:
 
 def test_a_one_way_failure_leaves_the_other_way(built: Built) -> None:
     def echoes(node: str) -> int:
-        return next(
-            int(line.split()[1]) for line in built.run(node, "nstat", "-asz", "IcmpInEchos").splitlines() if "InEchos" in line
-        )
+        said = built.run(node, "nstat", "-asz", "IcmpInEchos").splitlines()
+        return next(int(line.split()[1]) for line in said if "InEchos" in line)
 
     number = built.inject("one-way", {"link": "r2-r3"}, towards="r3")
     before = echoes("r2"), echoes("r3")
@@ -270,11 +272,11 @@ def test_a_crashed_edge_router_finds_its_hosts_again(built: Built) -> None:
 @pytest.mark.parametrize("daemon", ["zebra", "ospfd", "bfdd", "pimd", "agent", "forwarder", "controller"])
 def test_a_killed_daemon_comes_back(built: Built, daemon: str) -> None:
     target = {"name": daemon} if daemon == "controller" else {"name": daemon, "node": "r2"}
-    try:
-        number = built.inject("kill", {"daemon": target})
-    except NoTarget as error:
-        assert daemon in str(error)
+    if daemon not in RUNS[built.scheme.name]:
+        with pytest.raises(NoTarget, match=daemon):
+            built.inject("kill", {"daemon": target})
         return
+    number = built.inject("kill", {"daemon": target})
     detail = built.events[0][2]
     real, (node,) = detail["daemon"], detail["nodes"]
     program = {"bier-agent": "bier_agent", "replication-agent": "replication_agent",
@@ -327,7 +329,6 @@ def test_no_two_faults_on_one_target(built: Built) -> None:
 
 def test_a_fault_ends_by_itself(built: Built) -> None:
     built.inject("cut", {"link": "r2-r3"}, duration=0.2)
-    start = time.monotonic()
     wait_for(lambda: built.carrier("r2", "r3"), "the carrier")
-    assert [kind for _, kind, _ in built.events][0] == "fault"
-    assert time.monotonic() >= start
+    wait_for(lambda: not built.board.in_effect(), "the end")
+    assert [kind for _, kind, _ in built.events] == ["fault", "fault-restored"]

@@ -13,7 +13,7 @@ import sample_bundle
 from testbed.bundle import Bundle, read_bundle, run_id
 from testbed.errors import RequestError
 from testbed.record import Event, Run
-from testbed.report import make_html, write_report
+from testbed.report import make_html, tables_fidelity, write_report
 from testbed.report.figures import series_of, studies
 from testbed.report.svg import figure, render, style
 from testbed.report.tables_detail import control, state
@@ -278,3 +278,12 @@ def test_a_timeline_has_a_lane_for_each_router_that_changed(sample: Bundle) -> N
     assert ">ctl</text>" in svg
     assert ">tree computed</text>" in svg
     assert "pondered" not in svg
+
+
+def test_what_the_emulator_was_like_is_a_table(tmp_path: Path) -> None:
+    study = studies([read_bundle(sample_bundle.write(tmp_path / "b"))])[0]
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in tables_fidelity.fidelity(study.series).rows}
+    assert rows["Wait for a core, the worst process"][0] == "0.400 ms"
+    assert rows["… the worst forwarder"][0] == "0.060 ms"
+    assert rows["Forwarder drops"][0] == "11"
+    assert rows["Carried by the slowest link, of what was asked"][0] == "99 %"

@@ -80,6 +80,10 @@ class Action(ABC, Generic[P]):
         end = () if duration is None else (Beat(duration, "fault-restored", self.undo),)
         return (Beat(0.0, "fault", self.inject), *end)
 
+    def impairs(self, parameters: P) -> bool:
+        """Whether the links that it hits need an impairment engine: it changes more of them than the rate."""
+        return False
+
     def touches(self, plan: Plan, strike: Strike[P]) -> tuple[str, ...]:
         """The links where packets may be lost while it lasts: its own, and all of its nodes."""
         of_nodes = [name for name, link in plan.links.items() if {link.a.node, link.b.node} & set(strike.nodes)]

@@ -33,6 +33,9 @@ class Degrade(Action[Degradation]):
     takes = frozenset({"link"})
     parameters = Degradation
 
+    def impairs(self, parameters: Degradation) -> bool:
+        return not (parameters.delay is parameters.jitter is parameters.loss is None)
+
     def inject(self, lab: Lab, strike: Strike[Degradation]) -> None:
         asked = strike.parameters
         for link in strike.links:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from testbed.errors import LabError
 from testbed.lab.lab import Lab
 from testbed.plan.paths import busiest_link
+from testbed.plan.types import Plan
+from testbed.run.faults import ACTIONS
 from testbed.run.measure import Stream
 from testbed.run.tree import most_sites
 from testbed.schemes import Scheme
@@ -53,6 +55,18 @@ def resolve(scene: Scene, fault: Fault) -> tuple[Target, str]:
         names = [found[0] if (found := find_link(plan.topology, name)) else name for name in target.link_names]
         return (Target(link=names[0]) if target.link else Target(links=tuple(names))), ""
     return target, ""
+
+
+def impairable(plan: Plan, faults: Iterable[Fault]) -> frozenset[str]:
+    """The links that need an impairment engine for what faults do to them later; of a target that is not known yet, all
+    between routers."""
+    found: set[str] = set()
+    for fault in faults:
+        action = ACTIONS[fault.action]
+        if action.impairs(action.parameters.model_validate(fault.parameters)):
+            named = [each[0] for name in fault.target.link_names if (each := find_link(plan.topology, name))]
+            found.update(named or [name for name, link in plan.links.items() if not link.is_lan])
+    return frozenset(found)
 
 
 def _daemon(scene: Scene, asked: DaemonTarget) -> tuple[Target, str]:
