@@ -170,7 +170,8 @@ def test_a_cut_takes_the_carrier_of_both_ends(built: Built) -> None:
 def test_a_silent_link_is_noticed_by_bfd_alone(built: Built) -> None:
     wait_for(lambda: built.bfd("r1", "r2") == "up", "a session")
     number = built.inject("silent", {"link": "r1-r2"})
-    wait_for(lambda: built.bfd("r1", "r2") == "down" and built.bfd("r2", "r1") == "down", "BFD's notice")
+    # The neighbour goes with its session, and ospfd then takes the session away.
+    wait_for(lambda: "up" not in (built.bfd("r1", "r2"), built.bfd("r2", "r1")), "BFD's notice")
     assert built.carrier("r1", "r2")
     assert built.carrier("r2", "r1")
     assert not built.ping("r1", built.address("r2", "r1"))
