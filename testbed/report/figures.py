@@ -41,6 +41,15 @@ def beyond_igp(stage: Mapping[str, Any]) -> float | None:
     return max(0.0, probe - max(igp, start or 0.0))
 
 
+_OF_ALL_SCHEMES = ("ospf", "ospfv3", "bfd")
+
+
+def own_messages(run: Run) -> int:
+    """Control messages of the scheme's own while the model was sent, hellos left out: those go round anyway."""
+    own = (counts for protocol, counts in run.control.items() if protocol not in _OF_ALL_SCHEMES)
+    return sum(counts.get("messages", 0) - counts.get("hello", 0) for counts in own)
+
+
 def goodput(site: SiteResult) -> float | None:
     """Verified bits over delivery time, in bit/s; None where the model was not delivered."""
     if not site.delivered or not site.delivery_s:
@@ -101,6 +110,11 @@ class RunFigures:
     def beyond_igp_ms(self) -> float | None:
         """`beyond_igp` of the worst site; None if it is known of no site."""
         return max((ms for stage in self.run.stages if (ms := beyond_igp(stage)) is not None), default=None)
+
+    @property
+    def slowest_setup_ms(self) -> float | None:
+        """Of what was set up on demand: when the last site of all had its first packet after its sync's start."""
+        return max((s.setup_ms for s in self.run.sites if s.setup_ms is not None), default=None)
 
     @property
     def lost(self) -> int | None:
@@ -176,6 +190,10 @@ class SiteFigures:
     @property
     def first_byte_s(self) -> Summary | None:
         return summarise(r.first_byte_s for r in self.results)
+
+    @property
+    def setup_ms(self) -> Summary | None:
+        return summarise(r.setup_ms for r in self.results)
 
     @property
     def outages(self) -> Summary | None:

@@ -14,7 +14,7 @@ from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.plan.frr import PimFeatures, Underlay
 from testbed.plan.paths import DirectedLink
-from testbed.schemes.base import Flow, SchemeEvent, refuse_options
+from testbed.schemes.base import Flow, SchemeEvent, group, refuse_options
 from testbed.spec.scenario import OptionValue
 
 DEADLINE = 60.0
@@ -79,7 +79,7 @@ class PimSsm(_Pim):
     features: PimFeatures | None = PimFeatures(mode="ssm")
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"232.1.0.{number}", ssm=True)
+        return Flow(number, group("232.1.0.0", number), ssm=True)
 
 
 class PimSm(_Pim):
@@ -90,7 +90,7 @@ class PimSm(_Pim):
     features: PimFeatures | None = PimFeatures(mode="sm")
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"239.1.0.{number}", ssm=False)
+        return Flow(number, group("239.1.0.0", number), ssm=False)
 
 
 def _alive(lab: Lab) -> list[Node]:

@@ -12,6 +12,9 @@ from testbed.spec.types import Duration, Impairments, Name, Rate, Size, Spec
 
 OptionValue = str | int | float | bool
 
+# By what a router learns that a link has failed; see Scenario.
+Detection = Literal["carrier", "bfd-3x50", "bfd-3x300", "dead-timer"]
+
 
 class SchemeChoice(Spec):
     """A scheme and its options. Written `bier`, `bier:encapsulation=mpls,bsl=256`, or as a mapping."""
@@ -51,13 +54,18 @@ class Model(Spec):
 
 
 class Sync(Spec):
-    """One model to one set of sites, starting `start` seconds after the probes."""
+    """One model to one set of sites, starting `start` seconds after the probes.
+
+    `setup`: whether what makes its packets reach the sites (flows, trees, joins) stands `beforehand`, or is set up
+    `on-demand` when it starts, which its times then include.
+    """
 
     name: Name = "sync"
     model: Model = Model()
     to: Literal["all"] | tuple[Name, ...] = "all"
     deliver_to: Literal["storage", "servers"] = "storage"
     start: Duration = 0.0
+    setup: Literal["beforehand", "on-demand"] = "beforehand"
 
 
 class Transport(Spec):
@@ -87,18 +95,39 @@ class Probe(Spec):
     settle: Duration = 1.0
 
 
+class Background(Spec):
+    """Other flows from the repository to every site's storage host, set up beforehand, as other syncs would load the
+    control plane: a scheme that keeps state for a flow repairs all of them when a link fails.
+
+    They carry no model. `watched` of the `flows`, evenly spread and the last among them, carry a probe every `interval`
+    seconds each, so that their outages can be told; the others carry nothing. Schemes without groups have none of it.
+    """
+
+    flows: Annotated[int, Field(ge=1, le=1000)]
+    watched: Annotated[int, Field(ge=0, le=32)] = 8
+    interval: Annotated[Duration, Field(gt=0)] = 0.01
+
+
 class Scenario(Spec):
-    """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology."""
+    """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology.
+
+    `detection` is by what routers learn that a link has failed, and nothing else: `carrier`, lost at both ends, with
+    no BFD; `bfd-3x50` and `bfd-3x300`, three missing BFD packets at 50 or 300 ms; `dead-timer`, OSPF's own. With the
+    latter three a link that is cut keeps its carrier, as behind a switch or a transport network that does not pass the
+    failure on. None: carrier, and what BFD the timers have beside it.
+    """
 
     name: Name
     description: str = ""
     topology: Topology
     schemes: Annotated[tuple[SchemeChoice, ...], Field(min_length=1)]
     timers: Literal["fast", "default", "rfc"] = "fast"
+    detection: Detection | None = None
     impairments: Impairments = "auto"
     syncs: Annotated[tuple[Sync, ...], Field(min_length=1)] = (Sync(),)
     transport: Transport = Transport()
     probe: Probe = Probe()
+    background: Background | None = None
     timeline: tuple[Fault, ...] = ()
     random_faults: tuple[RandomFaults, ...] = ()
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
