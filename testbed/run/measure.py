@@ -131,9 +131,9 @@ class Instruments:
 
     def zero(self, copy: float | None) -> None:
         """The transfer starts now: what is counted, is counted from here. `copy`: the rate of one copy, in bit/s, where
-        there is one sync; else nothing is known of what the links are to carry."""
+        there is one sync (the first of the streams); else nothing is known of what the links are to carry."""
         if copy is not None:
-            (stream,) = self._streams
+            stream = self._streams[0]
             self._asked = asked_rates(self._lab.plan, stream.source, stream.hosts, stream.flow, copy)
         self._watch = Watch(self._lab, [host for stream in self._streams for host in stream.hosts], self._asked)
         self._before = counters.read_counters(self._lab.plan, self._lab.pid_of)
@@ -204,7 +204,7 @@ class Instruments:
         """The source's direction, and the rates of all that the data ran over before any fault."""
         if not self._asked:
             return None, {}
-        (stream,) = self._streams
+        stream = self._streams[0]
         (interface,) = self._lab.plan.nodes[stream.source].interfaces
         source = (interface.link, interface.node)
         if stream.flow.group is None:
