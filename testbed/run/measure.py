@@ -85,6 +85,7 @@ class Instruments:
         nodes = [{"name": n.name, "pid": n.pid} for n in self._lab.routers]
         self._monitor = self._outside("testbed.run.monitor", {"nodes": nodes}, self._heard)
         self._frr.watch()
+        self._lab.on_restart.append(self._frr.watch_again)
         if self._probe.interval > 0:
             self._collector = self._outside("testbed.run.collector", self._collector_config(), self._heard)
             self._collector.wait_ready()
