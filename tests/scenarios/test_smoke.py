@@ -91,7 +91,7 @@ def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path
         assert min(counts.values()) >= 0  # an interface that went down begins at 0 again
     assert run.control["ospf"]["link_state_update"] > 0
     turns = {"ospfd", "zebra", *([] if stage_kind in ("", "mroute") else ["mcfwd"])}
-    assert run.fidelity["turns"].keys() >= turns or not read_turns({("here", "python"): os.getpid()})
+    assert run.fidelity["turns"].keys() >= turns or not read_turns([("here", "python", os.getpid())])
     assert all(count > 0 for count in run.fidelity["forwarder_drops"].values())
     assert (run.fidelity["causes"] != []) == (run.outcome == "invalid")
     if scheme == "bier":

@@ -61,8 +61,8 @@ class Watch:
         return self._watched
 
     def _read_turns(self) -> Turns:
-        daemons = {process: running.pid for process, running in self._lab.daemons.items()}
-        return read_turns(daemons | self._softirqs)
+        daemons = [(node, name, running.pid) for (node, name), running in self._lab.daemons.items()]
+        return read_turns([*daemons, *self._softirqs])
 
     def _read_forwarders(self) -> dict[str, Forwarded]:
         names = [node for node, name in self._lab.daemons if name == "mcfwd"]
