@@ -34,7 +34,7 @@ class Lab:
 
     `impaired` False leaves delays, jitter and losses out (the rates stay). `impairable` names the links that may be
     given some later (`reshape`), though they begin with none. `impairments` is the engine's name, `seed` that of its
-    chances.
+    chances. `carrier` False hides the loss of carrier: a link that goes down falls silent instead, with both ends up.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Lab:
         impairable: Collection[str] = (),
         impairments: Impairments = "auto",
         seed: str = "",
+        carrier: bool = True,
         name: str | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
@@ -55,6 +56,7 @@ class Lab:
         self.impairable = frozenset(impairable)
         self.impairments: Impairments = impairments
         self.seed = seed
+        self.carrier = carrier
         self.engine: Engine | None = None
         self.progress = progress
         self.registry = Registry(plan.topology.name, name)
@@ -115,12 +117,13 @@ class Lab:
         return path
 
     def cut(self, *names: str) -> None:
-        """Take links down, all at once: both ends of each lose their carrier. Raises RequestError."""
-        links.set_state(self._ends(names), "down")
+        """Take links down, all at once: both ends of each lose their carrier, unless the lab hides that. Raises
+        RequestError."""
+        self._take_down(self._ends(names))
 
     def restore(self, *names: str) -> None:
         """Bring links up again. Raises RequestError."""
-        links.set_state(self._ends(names), "up")
+        self._bring_up(self._ends(names))
 
     def keep(
         self,
@@ -166,7 +169,7 @@ class Lab:
         """Kill every process of a node and take its links down, at both ends. Hosts behind it only lose the carrier:
         they would lose their routes otherwise, and nobody gives those back."""
         names = self.daemon_names(node)
-        links.set_state(self._around(node), "down")
+        self._take_down(self._around(node))
         dying = [process for name in names if (process := self.daemons.pop((node, name), None)) is not None]
         for process in (*dying, *self.nodes[node].processes):
             if process.poll() is None:
@@ -176,7 +179,7 @@ class Lab:
 
     def revive(self, node: str) -> None:
         """Bring a crashed node back: its links, then its daemons, in their order. Raises LabError."""
-        links.set_state(self._around(node), "up")
+        self._bring_up(self._around(node))
         for name in self.daemon_names(node):
             self.start_daemon(node, name)
 
@@ -298,6 +301,18 @@ class Lab:
             hint = f"links: {', '.join(self.plan.links)}"
             raise RequestError([Problem(f"there is no link {name!r}", hint=hint) for name in unknown])
         return [(self.nodes[end.node], end) for name in names for end in _both(self.plan.links[name])]
+
+    def _take_down(self, ends: list[tuple[Node, plans.Interface]]) -> None:
+        if self.carrier:
+            links.set_state(ends, "down")
+        for node, interface in () if self.carrier else ends:
+            silence.silence(node, interface.name)
+
+    def _bring_up(self, ends: list[tuple[Node, plans.Interface]]) -> None:
+        if self.carrier:
+            links.set_state(ends, "up")
+        for node, interface in () if self.carrier else ends:
+            silence.unsilence(node, interface.name)
 
     def _around(self, node: str) -> list[tuple[Node, plans.Interface]]:
         """The ends of a node's links; of those to hosts only its own."""

@@ -12,7 +12,7 @@ from testbed.errors import DaemonError, Interrupted, LabError, NotConverged, Tra
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading, messages_between, read_igp
 from testbed.plan.paths import ideal_tree
-from testbed.plan.timers import profile
+from testbed.plan.timers import hides_carrier, profile
 from testbed.plan.types import Plan
 from testbed.record import Event, FlowResult, LinkResult, Outcome, Run, SiteResult, fault_words
 from testbed.run import counters
@@ -122,6 +122,7 @@ class _One:
             impairable=impairable(job.plan, job.scenario.timeline),
             impairments=job.scenario.impairments,
             seed=f"{job.scenario.seed}/{self.repetition}",  # every scheme meets the same losses
+            carrier=not hides_carrier(job.scenario.detection),
             progress=self._phase,
         )
         lab.registry.state.scheme = str(self.choice)
