@@ -1,26 +1,29 @@
 """How exactly delayline delays, and what that costs: ten links at once, kept at 500 Mb/s of frames of 9000 bytes.
 
-    .venv/bin/python bench/delayline.py [--quick] [--json] [--seconds N] [--links N] [--rate RATE] [--mtu N] [--delay D ...]
+    .venv/bin/python bench/delayline.py [--quick] [--json] [--seconds N] [--links N] [--rate RATE] [--mtu N] [--delay D]
 
-Of every 64th frame the kernel's own time stamps are taken where it arrives at the delay line and where it arrives at the
-far node: what lies between, less the delay that was asked for, is `late`, in microseconds. `cores` is what the process
-used, in cores; `busy` is what the whole machine did, and `without` the same with no delay line between the nodes (both
-as the time that was not idle, in cores: senders, shapers and receivers included). Needs root.
+Of every 64th frame the kernel's own time stamps are taken where it arrives at the delay line and where it arrives at
+the far node: what lies between, less the delay that was asked for, is how late it is, in microseconds. `cores` is what
+the process used (that includes part of what the kernel does for the node it sends to), `busy` the time that all cores
+together were not idle: senders, shapers and receivers included. The first line has no delay line between the nodes.
+Needs root.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import socket
-import statistics
 import struct
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,7 @@ from testbed.lab.lab import Lab
 from testbed.packet import udp_packet
 from testbed.plan.build import make_plan
 from testbed.plan.frr import RouterConfig
-from testbed.plan.types import Link
+from testbed.run.counters import read_interfaces
 from testbed.run.fidelity import parse_stat
 from testbed.spec.topology import Topology
 from testbed.units import format_duration, parse_duration, parse_rate
@@ -59,8 +62,6 @@ def make_lab(links: int, rate: int, mtu: int, delay: float) -> Lab:
 
 def header(size: int) -> bytes:
     """Of a datagram to a group that nobody has joined."""
-    from ipaddress import IPv4Address
-
     packet = udp_packet(IPv4Address("10.255.0.1"), IPv4Address("232.1.1.1"), 5000, 5001, bytes(size - ETHERNET - 28))
     return bytes.fromhex("01005e010101") + bytes(6) + b"\x08\x00" + bytes(packet[:26]) + bytes(2)
 
@@ -77,10 +78,9 @@ def sampler(interface: str) -> socket.socket:
         (0x06, 0, 0, 0),
     ]
     packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
-    buffer = __import__("ctypes").create_string_buffer(packed, len(packed))
+    buffer = ctypes.create_string_buffer(packed, len(packed))
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    address = __import__("ctypes").addressof(buffer)
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(code), address))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(code), ctypes.addressof(buffer)))
     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 2**28)
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
@@ -108,7 +108,10 @@ def busy() -> float:
     return float(sum(total - idle for idle, total in ticks.values()))
 
 
-def used(pid: int) -> float:
+def used(pid: int | None) -> float:
+    """What a process did so far, in ticks."""
+    if pid is None:
+        return 0.0
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return float(int(fields[11]) + int(fields[12]))
 
@@ -117,13 +120,9 @@ def used(pid: int) -> float:
 def traffic(lab: Lab, blast: str, rate: int, mtu: int, seconds: float) -> Iterator[None]:
     """Frames on every link from a to b at its rate, until the end of the block."""
     size = mtu + ETHERNET
-    senders = [
-        lab[link.a.node].popen(
-            [blast, "send", link.a.name, header(size).hex(), str(size), str(rate // (8 * size)), str(seconds), str(BURST)]
-        )
-        for link in lab.plan.links.values()
-        if not link.is_lan
-    ]
+    arguments = [header(size).hex(), str(size), str(rate // (8 * size)), str(seconds), str(BURST)]
+    links = [link for link in lab.plan.links.values() if not link.is_lan]
+    senders = [lab[link.a.node].popen([blast, "send", link.a.name, *arguments]) for link in links]
     try:
         yield
     finally:
@@ -132,38 +131,49 @@ def traffic(lab: Lab, blast: str, rate: int, mtu: int, seconds: float) -> Iterat
             sender.wait()
 
 
+def passed(lab: Lab) -> int:
+    """Bytes that all links have carried from a to b so far."""
+    found = read_interfaces(lab.pid_of("a"))
+    return sum(found[link.a.name].bytes for link in lab.plan.links.values() if not link.is_lan)
+
+
 def measure(blast: str, links: int, rate: int, mtu: int, delay: float, seconds: float) -> dict[str, Any]:
-    ticks = os.sysconf("SC_CLK_TCK")
     with make_lab(links, rate, mtu, delay) as lab, ExitStack() as stack:
         lab.start()
         engine = lab.engine
-        pid = engine.pid if isinstance(engine, Delayline) else None
-        pairs: list[tuple[Link, socket.socket, socket.socket]] = []
-        if isinstance(engine, Delayline):
+        assert engine is None or isinstance(engine, Delayline)
+        pid = engine.pid if engine is not None else None
+        pairs: list[tuple[socket.socket, socket.socket]] = []
+        for link in engine.links.values() if engine is not None else ():
+            assert engine is not None
             assert pid is not None
-            for link in engine.links.values():
-                first, last = engine.ports(link.name)[0], link.b.name
-                at_line = stack.enter_context(namespace.inside(pid, lambda name=first: sampler(name)))
-                at_node = stack.enter_context(lab[link.b.node].call(lambda name=last: sampler(name)))
-                pairs.append((link, at_line, at_node))
-        with traffic(lab, blast, rate, mtu, seconds + 2 * WARM_UP_S + 5):
+            first, last = engine.ports(link.name)[0], link.b.name
+            at_line = stack.enter_context(namespace.inside(pid, partial(sampler, first)))
+            at_node = stack.enter_context(lab[link.b.node].call(partial(sampler, last)))
+            pairs.append((at_line, at_node))
+        with traffic(lab, blast, rate, mtu, seconds + WARM_UP_S + 60):
             time.sleep(WARM_UP_S)
-            start, machine, process = time.monotonic(), busy(), used(pid) if pid else 0.0
+            before = time.monotonic(), passed(lab), busy(), used(pid)
             time.sleep(seconds)
-            took = (time.monotonic() - start) * ticks
-            found = {"busy": (busy() - machine) / took, "cores": (used(pid) - process) / took if pid else 0.0}
+            after = time.monotonic(), passed(lab), busy(), used(pid)
+        took, size, machine, process = (b - a for a, b in zip(before, after, strict=True))
+        ticks = took * os.sysconf("SC_CLK_TCK")
         late: list[float] = []
-        for _, at_line, at_node in pairs:
+        for at_line, at_node in pairs:
             sent, came = arrivals(at_line), arrivals(at_node)
-            late += [(came[n] - sent[n] - delay) * 1e6 for n in came if n in sent]
+            late += sorted((came[n] - sent[n] - delay) * 1e6 for n in came if n in sent)
+        late.sort()
+        found: dict[str, Any] = {
+            "share": size * 8 / took / (links * rate),
+            "busy": machine / ticks,
+            "cores": process / ticks,
+            "drops": sum(d.dropped for d in engine.read().values()) + engine.state()["crowded"] if engine else 0,
+            "samples": len(late),
+        }
         if late:
-            late.sort()
-            percentile = {"p1": 0.01, "median": 0.5, "p99": 0.99, "p99.9": 0.999}
-            found["late_us"] = {name: late[int(len(late) * share)] for name, share in percentile.items()}
+            percentiles = {"p1": 0.01, "median": 0.5, "p99": 0.99, "p99.9": 0.999}
+            found["late_us"] = {name: late[int(len(late) * share)] for name, share in percentiles.items()}
             found["late_us"]["max"] = late[-1]
-            found["samples"] = len(late)
-            found["rate"] = len(late) * SAMPLED / links / (seconds + 2 * WARM_UP_S)
-            found["dropped"] = sum(direction.dropped for direction in engine.read().values()) if engine else 0
         return found
 
 
@@ -187,14 +197,16 @@ def main() -> None:
             for delay in [0.0, *(delays[:2] if options.quick else delays)]
         ]
     if options.json:
-        print(json.dumps({"bench": "delayline", "links": options.links, "rate": rate, "mtu": options.mtu, "figures": figures}))
+        asked = {"links": options.links, "rate": rate, "mtu": options.mtu, "seconds": seconds}
+        print(json.dumps({"bench": "delayline", **asked, "figures": figures}))
         return
-    without, *rest = figures
-    print(f"{options.links} links at {options.rate}, MTU {options.mtu}, {seconds:g} s; without a delay line {without['busy']:.2f} cores")
-    print(f"{'delay':>8}{'samples':>9}" + "".join(f"{name:>9}" for name in rest[0]["late_us"]) + f"{'cores':>7}{'busy':>6}{'dropped':>9}")
-    for f in rest:
-        late = "".join(f"{value:>9.0f}" for value in f["late_us"].values())
-        print(f"{format_duration(f['delay']):>8}{f['samples']:>9}{late}{f['cores']:>7.2f}{f['busy']:>6.2f}{f['dropped']:>9}")
+    print(f"{options.links} links at {options.rate}, MTU {options.mtu}, for {seconds:g} s; how late frames are, in us")
+    names = ("p1", "median", "p99", "p99.9", "max")
+    print(f"{'delay':>8}{'rate':>7}{'busy':>6}{'cores':>7}{'drops':>7}{'samples':>9}{''.join(f'{n:>8}' for n in names)}")
+    for f in figures:
+        late = "".join(f"{f['late_us'][name]:>8.0f}" for name in names) if "late_us" in f else ""
+        head = f"{format_duration(f['delay']):>8}{f['share']:>7.0%}{f['busy']:>6.2f}{f['cores']:>7.2f}{f['drops']:>7}"
+        print(f"{head}{f['samples']:>9}{late}")
 
 
 if __name__ == "__main__":

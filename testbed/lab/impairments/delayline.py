@@ -54,12 +54,13 @@ class Delayline:
 
     name = "delayline"
     rate_parent = _ROOT
+    binary = "delayline"
 
     def __init__(
-        self, links: Mapping[str, plan.Link], nodes: Mapping[str, Node], registry: Registry, seed: str, binary: str
+        self, links: Mapping[str, plan.Link], nodes: Mapping[str, Node], registry: Registry, seed: str
     ) -> None:
         self.links = links
-        self._nodes, self._registry, self._seed, self._binary = nodes, registry, seed, binary
+        self._nodes, self._registry, self._seed = nodes, registry, seed
         self._number = {name: number for number, name in enumerate(links)}
         self._process: subprocess.Popen[bytes] | None = None
         self._talk = Talk(registry.folder / "delayline.sock")
@@ -80,7 +81,7 @@ class Delayline:
         return reasons
 
     def start(self) -> None:
-        argv = [str(program(self._binary)), "--control", str(self._talk.path), "--log", str(self.log)]
+        argv = [str(program(self.binary)), "--control", str(self._talk.path), "--log", str(self.log)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 argv,
