@@ -336,7 +336,7 @@ def test_routers_become_neighbours_over_delays_and_again_after_a_cut(engine: Imp
         assert neighbours() == before
 
 
-# -- of one engine alone -------------------------------------------------------------------------------------------------
+# -- of one engine alone -----------------------------------------------------------------------------------------------
 
 
 def test_with_one_seed_the_same_packets_are_lost_and_with_another_others() -> None:

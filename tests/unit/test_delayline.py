@@ -194,7 +194,7 @@ def test_every_packet_is_accounted_for(sim: Sim, arrivals: list[tuple[int, int, 
         if what == "take":
             sent += len(sim.take(now))
         elif what == "cut":
-            sim.ask("cut")
+            sim.ask(f"cut {now + 1}")
             assert sim.counts()["waiting"] == 0
         counts = sim.counts()
         assert (counts["received"], counts["sent"]) == (put, sent)
@@ -218,6 +218,15 @@ def test_a_shape_may_change_and_what_is_on_its_way_keeps_its_time(sim: Sim) -> N
     assert sim.take(10) == [1]
     assert sim.take(999) == []
     assert sim.take(1000) == [0]
+
+
+def test_a_cut_takes_what_had_come_before_it(sim: Sim) -> None:
+    sim.begin(delay=1000, jitter=500)
+    sim.ask("put 0 100 50")
+    sim.ask("put 10 100 50")
+    sim.ask("cut 10")
+    assert sorted(sim.take(10**6)) == list(range(50, 100))
+    assert sim.counts()["cut"] == 50
 
 
 def test_the_same_packets_are_lost_whatever_else_the_shape_is(sim: Sim) -> None:
@@ -274,7 +283,7 @@ def test_what_memory_is_not_for_is_dropped_and_counted(sim: Sim) -> None:
     assert counts["overflowed"] > 0
     assert counts["waiting"] == limit // 9000
     assert counts["received"] == counts["waiting"] + counts["overflowed"]
-    sim.ask("cut")
+    sim.ask(f"cut {MASK}")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "wires.h"
+
 enum { READ = 64 * 1024, EVENTS_BUFFER = 8 * 1024 * 1024 };
 
 /* One of our two interfaces of a wire; its peer is a node's. */
@@ -79,16 +81,17 @@ static bool look_at(struct carrier *c, struct end *end)
 static void mirror(struct carrier *c, struct cable *cable)
 {
 	uint32_t before = cable->ends[0].losses + cable->ends[1].losses;
+	struct cut cut = {cable->number, wires_now()};
 	if (!look_at(c, &cable->ends[0]) || !look_at(c, &cable->ends[1]))
 		return; /* it goes, with its nodes */
-	if (cable->ends[0].losses + cable->ends[1].losses != before &&
-	    write(c->cuts, &cable->number, sizeof cable->number) < 0)
+	if (cable->ends[0].losses + cable->ends[1].losses != before && write(c->cuts, &cut, sizeof cut) < 0)
 		abort(); /* a pipe to ourselves */
 	for (int side = 0; side < 2; side++) {
 		struct end *here = &cable->ends[side], *there = &cable->ends[!side];
 		if (here->up && there->up != here->carrier) {
 			bring(c, there, here->carrier);
-			return; /* what comes of it is the next event */
+			look_at(c, there); /* that it loses its carrier by this is no cut */
+			return;		   /* what comes of it is the next event */
 		}
 	}
 }

@@ -9,7 +9,13 @@
 
 struct carrier;
 
-/* Begin. The number of each wire that went down can be read from `cuts`, 4 bytes each. NULL: errno says why. */
+/* A wire that went down, and when that was noticed: whatever came before did so before the cut, or in it. */
+struct cut {
+	uint32_t number;
+	uint64_t when; /* CLOCK_MONOTONIC, ns */
+};
+
+/* Begin. Each cut can be read from `cuts`. NULL: errno says why. */
 struct carrier *carrier_start(int *cuts);
 
 /* Follow a wire's interfaces from now on, and bring them up. False: that was refused. */

@@ -68,9 +68,9 @@ static void conversation_over(void *owner, void *memory)
 
 static void take_cut(struct shell *s)
 {
-	uint32_t number;
-	if (read(s->cuts, &number, sizeof number) == sizeof number)
-		wires_cut(s->wires, number);
+	struct cut cut;
+	if (read(s->cuts, &cut, sizeof cut) == sizeof cut)
+		wires_cut(s->wires, cut.number, cut.when);
 }
 
 /* Until the next packet is due, or something comes. */
@@ -131,11 +131,12 @@ static bool own_network(void)
 	return true;
 }
 
-/* A delay is physics and waits for nobody: real-time priority where it is to be had, and timers without slack. */
+/* A delay is physics and waits for nobody: real-time priority where it is to be had, and timers without slack. Threads
+ * inherit it. */
 static void take_precedence(void)
 {
 	struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
-	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &lowest)) {
+	if (sched_setscheduler(0, SCHED_FIFO, &lowest)) {
 		log_line("no real-time priority (%s): delays will be less exact on a busy machine", strerror(errno));
 		setpriority(PRIO_PROCESS, 0, -20);
 	}
@@ -152,6 +153,7 @@ static int start(struct shell *s, const char *control)
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	if (!own_network())
 		return failed("no network namespace of its own");
+	take_precedence();
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->signals = signalfd(-1, &signals, SFD_CLOEXEC);
 	if (!watch(s->epoll, s->signals, TAG_SIGNAL))
@@ -162,7 +164,6 @@ static int start(struct shell *s, const char *control)
 		return failed("packet socket");
 	if (!(s->control = control_open(control, s->epoll, served)))
 		return failed(control);
-	take_precedence(); /* the carriers' thread has begun before, as an ordinary one */
 	log_line("started, control at %s", control);
 	return 0;
 }

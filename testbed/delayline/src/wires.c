@@ -326,11 +326,11 @@ uint32_t wires_release(struct wires *w, uint64_t *next)
 	return sent;
 }
 
-void wires_cut(struct wires *w, uint32_t number)
+void wires_cut(struct wires *w, uint32_t number, uint64_t when)
 {
 	struct wire *wire = wires_at(w, number);
 	for (int side = 0; wire && side < 2; side++)
-		line_cut(&wire->lines[side]);
+		line_cut(&wire->lines[side], when);
 }
 
 /* -- showing ----------------------------------------------------------------------------------------------------- */

@@ -44,8 +44,8 @@ uint32_t wires_receive(struct wires *w);
 /* Send all that is due; how many. `next`: when the next is, in ns (CLOCK_MONOTONIC), UINT64_MAX: nothing is on its way. */
 uint32_t wires_release(struct wires *w, uint64_t *next);
 
-/* What is on its way on a wire is lost. */
-void wires_cut(struct wires *w, uint32_t number);
+/* What had come before a time (CLOCK_MONOTONIC, ns), and is on its way on a wire, is lost. */
+void wires_cut(struct wires *w, uint32_t number, uint64_t when);
 
 /* All wires, with their counters, as JSON. */
 void wires_show(struct wires *w, struct text *out);
