@@ -9,14 +9,17 @@
 
 struct carrier;
 
-/* A wire that went down, and when that was noticed: whatever came before did so before the cut, or in it. */
-struct cut {
+/* How a wire is. `when` that was seen (CLOCK_MONOTONIC, ns): where it was cut, whatever came before did so before the cut,
+ * or in it. */
+struct news {
+	uint64_t when;
 	uint32_t number;
-	uint64_t when; /* CLOCK_MONOTONIC, ns */
+	bool cut;	 /* since the last news */
+	bool carrier[2]; /* whether the node's end is up, as far as we can see */
 };
 
-/* Begin. Each cut can be read from `cuts`. NULL: errno says why. */
-struct carrier *carrier_start(int *cuts);
+/* Begin. News can be read from `news`. NULL: errno says why. */
+struct carrier *carrier_start(int *news);
 
 /* Follow a wire's interfaces from now on, and bring them up. False: that was refused. */
 bool carrier_follow(struct carrier *c, uint32_t number, const uint32_t ifindex[2]);

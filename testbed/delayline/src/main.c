@@ -24,7 +24,7 @@ static const char usage[] =
 	"  delayline --control PATH [--log FILE]   run in the foreground, in a network namespace of its own, until SIGTERM\n";
 
 enum {
-	TAG_CUTS = 1,
+	TAG_NEWS = 1,
 	TAG_SIGNAL,
 	TAG_FRAMES,
 	EVENTS = 64,
@@ -38,7 +38,7 @@ struct shell {
 	struct wires *wires;
 	struct carrier *carrier;
 	struct control *control;
-	int epoll, signals, cuts;
+	int epoll, signals, news;
 };
 
 static int failed(const char *what)
@@ -66,11 +66,15 @@ static void conversation_over(void *owner, void *memory)
 	(void)memory;
 }
 
-static void take_cut(struct shell *s)
+static void take_news(struct shell *s)
 {
-	struct cut cut;
-	if (read(s->cuts, &cut, sizeof cut) == sizeof cut)
-		wires_cut(s->wires, cut.number, cut.when);
+	struct news news;
+	struct wire *wire = read(s->news, &news, sizeof news) == sizeof news ? wires_at(s->wires, news.number) : NULL;
+	for (int side = 0; wire && side < 2; side++) {
+		wire->ports[side].carrier = news.carrier[side];
+		if (news.cut)
+			line_cut(&wire->lines[side], news.when);
+	}
 }
 
 /* Until the next packet is due, or something comes. */
@@ -97,8 +101,8 @@ static void serve(struct shell *s)
 			uint64_t tag = events[i].data.u64;
 			if (control_owns(tag))
 				control_serve(s->control, tag);
-			else if (tag == TAG_CUTS)
-				take_cut(s);
+			else if (tag == TAG_NEWS)
+				take_news(s);
 			else if (tag == TAG_SIGNAL)
 				return;
 		}
@@ -158,7 +162,7 @@ static int start(struct shell *s, const char *control)
 	s->signals = signalfd(-1, &signals, SFD_CLOEXEC);
 	if (!watch(s->epoll, s->signals, TAG_SIGNAL))
 		return failed("epoll");
-	if (!(s->carrier = carrier_start(&s->cuts)) || !watch(s->epoll, s->cuts, TAG_CUTS))
+	if (!(s->carrier = carrier_start(&s->news)) || !watch(s->epoll, s->news, TAG_NEWS))
 		return failed("netlink");
 	if (!(s->wires = wires_new()) || !watch(s->epoll, wires_socket(s->wires), TAG_FRAMES))
 		return failed("packet socket");

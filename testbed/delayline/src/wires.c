@@ -326,21 +326,14 @@ uint32_t wires_release(struct wires *w, uint64_t *next)
 	return sent;
 }
 
-void wires_cut(struct wires *w, uint32_t number, uint64_t when)
-{
-	struct wire *wire = wires_at(w, number);
-	for (int side = 0; wire && side < 2; side++)
-		line_cut(&wire->lines[side], when);
-}
-
 /* -- showing ----------------------------------------------------------------------------------------------------- */
 
 static void show_line(struct wire *wire, int side, struct text *out)
 {
 	const struct port *port = &wire->ports[side];
 	const struct line *line = &wire->lines[side];
-	text_add(out, "{\"port\": \"%s\", \"on_the_way\": %u, \"oversized\": %" PRIu64, port->name, line->waiting,
-		 port->oversized);
+	text_add(out, "{\"port\": \"%s\", \"carrier\": %s, \"on_the_way\": %u, \"oversized\": %" PRIu64, port->name,
+		 port->carrier ? "true" : "false", line->waiting, port->oversized);
 	for (int i = 0; i < COUNT_COUNT; i++)
 		text_add(out, ", \"%s\": %" PRIu64, count_names[i], line->counts[i]);
 	text_add(out, "}");

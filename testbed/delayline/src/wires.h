@@ -10,6 +10,7 @@ enum { WIRE_NAME = 64 };
 struct port {
 	char name[16];
 	uint32_t ifindex;
+	bool carrier;       /* when it was last looked at (carrier.h) */
 	uint64_t oversized; /* frames that are longer than any link allows */
 };
 
@@ -43,9 +44,6 @@ uint32_t wires_receive(struct wires *w);
 
 /* Send all that is due; how many. `next`: when the next is, in ns (CLOCK_MONOTONIC), UINT64_MAX: nothing is on its way. */
 uint32_t wires_release(struct wires *w, uint64_t *next);
-
-/* What had come before a time (CLOCK_MONOTONIC, ns), and is on its way on a wire, is lost. */
-void wires_cut(struct wires *w, uint32_t number, uint64_t when);
 
 /* All wires, with their counters, as JSON. */
 void wires_show(struct wires *w, struct text *out);

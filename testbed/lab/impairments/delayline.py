@@ -115,6 +115,15 @@ class Delayline:
         """A link's ends have their carrier a moment after both were brought up."""
         until(self._without_carrier, CARRIER_DEADLINE, "the carrier of delayed links", pause=0.002)
 
+    def wait_empty(self, link: str) -> None:
+        """It hears of a cut from the kernel, which takes its time on a busy machine."""
+
+        def heeded() -> str:
+            ports = self.state()["links"][self._wire(link)]
+            return link if any(port["carrier"] for port in ports) else ""
+
+        until(heeded, CARRIER_DEADLINE, "the cut of a delayed link", pause=0.001)
+
     def read(self) -> dict[Direction, Impaired]:
         lines = self.state()["links"]
         found = {}
