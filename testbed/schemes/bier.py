@@ -169,6 +169,7 @@ class Bier:
             lans=tuple(interface.name for interface in config.interfaces if interface.is_lan),
             forwarder="/run/mcfwd.sock",
             events=f"/var/log/{AGENT}.jsonl",
+            state=f"/run/{AGENT}-state.json",
             bsl=self._bsl,
             encapsulation=self._encapsulation,
             first_bift_id=_LABELS + 256 * config.number if mpls else 1,

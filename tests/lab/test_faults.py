@@ -269,6 +269,14 @@ def test_a_crashed_edge_router_finds_its_hosts_again(built: Built) -> None:
     wait_for(lambda: any(n > mark for n in list(receiver.got)), "packets at s2-st")
 
 
+def test_a_crashed_ingress_router_knows_its_flows_again(built: Built) -> None:
+    number = built.inject("crash", {"node": "repo"})
+    mark = built.stream.sent
+    undone(built, number)
+    for host, receiver in built.stream.receivers.items():
+        wait_for(lambda r=receiver: any(n > mark for n in list(r.got)), f"packets at {host}")
+
+
 @pytest.mark.parametrize("daemon", ["zebra", "ospfd", "bfdd", "pimd", "agent", "forwarder", "controller"])
 def test_a_killed_daemon_comes_back(built: Built, daemon: str) -> None:
     target = {"name": daemon} if daemon == "controller" else {"name": daemon, "node": "r2"}
