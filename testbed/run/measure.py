@@ -215,9 +215,10 @@ class Instruments:
         return source, before | link_rates(watched.rates, {source: self._asked[source]}, source, copy, None)
 
     def _steadiness(self, begin: float, end: float | None) -> dict[str, Steadiness]:
-        """By destination, and its sync where there are several."""
+        """By destination, and its sync where there are several. Not of what is set up meanwhile: trees that are being
+        built move and lose packets."""
         found = {}
-        for stream in self._streams:
+        for stream in (s for s in self._streams if not s.on_demand):
             for host in stream.hosts:
                 path = self._folder / record_name(stream.sync, host)
                 steady = steadiness(read_records(path), begin, end) if path.exists() else None
