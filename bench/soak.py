@@ -84,6 +84,7 @@ def soak(scheme: str, faults: int, seed: int, topology: str) -> Scenario:
             "topology": load_topology(topology),
             "schemes": [scheme],
             "transport": {"rate": "40Mbit", "patience": "60s"},
+            "probe": {"interval": "20ms"},
             "random_faults": [drawn],
             "seed": seed,
         }

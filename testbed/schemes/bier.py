@@ -61,7 +61,7 @@ class Bier:
 
     def start(self, lab: Lab) -> None:
         """A forwarder and an agent in every BFR, all at once."""
-        agents.start_all(lab, bfrs_of(lab), AGENT, lambda node: self._start_agent(lab, node))
+        agents.start_all(lab, bfrs_of(lab), AGENT, COMMANDS, lambda node: self._start_agent(lab, node))
 
     def wait_ready(self, lab: Lab) -> None:
         """Every BFR has a path to every BFER in its forwarder."""
