@@ -295,6 +295,25 @@ def test_a_fault_is_done_and_undone_once() -> None:
     begin(board, fault("crash", {"node": "r1"}))  # its links are free
 
 
+@pytest.mark.parametrize(
+    ("action", "target", "without"),
+    [
+        ("silent", {"link": "r1-r2"}, ["r1-r2"]),
+        ("crash", {"node": "r3"}, ["r2-r3", "r3-r4", "r3-s2"]),
+        ("partition", {"nodes": ["r3", "s2"]}, ["r2-r3", "r3-r4"]),
+        ("degrade", {"link": "r1-r2"}, []),
+    ],
+)
+def test_an_event_says_what_the_igp_has_to_do_without(
+    action: str, target: dict[str, Any], without: list[str]
+) -> None:
+    events: list[Any] = []
+    board = board_of(Notes(), events)
+    number, _ = begin(board, fault(action, target, **({"loss": 0.1} if action == "degrade" else {})))
+    board.undo(number)
+    assert [said["without"] for _, _, said in events] == [without, []]
+
+
 def test_a_fault_that_fails_is_taken_back() -> None:
     lab = Notes(fail="cut")
     board = board_of(lab, [])
@@ -369,4 +388,5 @@ def test_an_event_says_what_was_asked_and_what_was_hit() -> None:
         "links": ["r1-r2"],
         "nodes": [],
         "parameters": {"rate": 10_000_000, "towards": "r2"},
+        "without": [],
     }
