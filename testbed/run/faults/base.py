@@ -42,13 +42,13 @@ Work = Callable[[Lab, Strike[Any]], None]
 
 
 class Beat(NamedTuple):
-    """One thing that a fault does, `after` seconds from its beginning. `kind` is that of its event: fault,
-    fault-restored, or fault-step for what is neither; `note` goes into that event's words."""
+    """One thing that a fault does, `after` seconds from its beginning. `kind` is that of its event: fault or
+    fault-restored; `step` names it where a fault does several things."""
 
     after: float
     kind: str
     do: Work
-    note: str = ""
+    step: str = ""
 
 
 class Action(ABC, Generic[P]):

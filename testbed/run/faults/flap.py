@@ -40,7 +40,7 @@ class Flap(Action[Flaps]):
     def beats(self, parameters: Flaps, duration: float | None) -> tuple[Beat, ...]:
         beats = []
         for number in range(parameters.count):
-            start, note = number * parameters.period, f"{number + 1} of {parameters.count}"
-            beats.append(Beat(start, "fault", self.inject, note))
-            beats.append(Beat(start + parameters.down * parameters.period, "fault-restored", self.undo, note))
+            start = number * parameters.period
+            beats.append(Beat(start, "fault", self.inject))
+            beats.append(Beat(start + parameters.down * parameters.period, "fault-restored", self.undo))
         return tuple(beats)
