@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +21,9 @@ from testbed.lab.impairments.base import Engine
 from testbed.lab.impairments.choose import choose
 from testbed.lab.node import Node
 from testbed.lab.registry import Registry, end_processes, remove_folders
+from testbed.lab.shape_check import LinkCheck, check_links
 from testbed.plan.frr import RouterConfig
-from testbed.plan.shape import reshaped
+from testbed.plan.shape import reshaped, without_impairments
 from testbed.spec.types import Impairments
 
 _TOGETHER = 8
@@ -34,7 +36,7 @@ class Lab:
 
     `impaired` False leaves delays, jitter and losses out (the rates stay). `impairable` names the links that may be
     given some later (`reshape`), though they begin with none. `impairments` is the engine's name, `seed` that of its
-    chances.
+    chances. `check`: measure whether the links are as they were asked for, before any router runs (`checked`).
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Lab:
         impairable: Collection[str] = (),
         impairments: Impairments = "auto",
         seed: str = "",
+        check: bool = False,
         name: str | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
@@ -56,6 +59,8 @@ class Lab:
         self.impairments: Impairments = impairments
         self.seed = seed
         self.engine: Engine | None = None
+        self.check = check
+        self.checked: dict[tuple[str, str], LinkCheck] = {}
         self.progress = progress
         self.registry = Registry(plan.topology.name, name)
         folder = self.registry.folder / "nodes"
@@ -100,6 +105,9 @@ class Lab:
             self.progress(f"connecting {len(self.plan.links)} links")
             self._timed("links_s", self._connect)
             tried.result()
+        if self.check:
+            self.progress("measuring the links")
+            self._timed("check_s", self._check)
         self.progress(f"starting FRR on {len(self.routers)} routers")
         self._timed("daemons_s", self._start_daemons)
 
@@ -119,8 +127,14 @@ class Lab:
         links.set_state(self._ends(names), "down")
 
     def restore(self, *names: str) -> None:
-        """Bring links up again. Raises RequestError."""
-        links.set_state(self._ends(names), "up")
+        """Bring links up again; what was on its way when they were cut does not come out. Raises RequestError."""
+        ends = self._ends(names)
+        for name in names:
+            if self.engine is None or not self._has_engine(name):
+                continue
+            if not any(links.is_up(node, end) for node, end in ends if end.link == name):
+                self.engine.wait_empty(name)
+        links.set_state(ends, "up")
 
     def keep(
         self,
@@ -270,6 +284,12 @@ class Lab:
             list(pool.map(self._configure, self.nodes.values()))
         if self.engine is not None:
             self.engine.wait_ready()
+
+    def _check(self) -> None:
+        made = list(self.plan.links.values())
+        if not self.impaired:
+            made = [replace(link, shape=without_impairments(link.shape)) for link in made]
+        self.checked = check_links({link.name: link for link in made}, self.nodes)
 
     def _configure(self, node: Node) -> None:
         links.configure(node, self.plan.links, self.engine)
