@@ -147,9 +147,11 @@ class Board:
         ]
 
     def _do(self, course: _Course, beat: Beat) -> None:
-        t = time.monotonic()
-        beat.do(self._scene.lab, course.strike)
-        self._record(t, beat.kind, detail(course.strike, beat.step))
+        t, strike = time.monotonic(), course.strike
+        beat.do(self._scene.lab, strike)
+        holds = beat.kind == "fault" if beat.holds is None else beat.holds
+        without = ACTIONS[strike.fault.action].without(self._scene.lab.plan, strike) if holds else ()
+        self._record(t, beat.kind, {**detail(strike, beat.step), "without": list(without)})
 
     def _release(self, number: int) -> None:
         with self._changed:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from testbed.lab.lab import Lab
+from testbed.plan.types import Plan
 from testbed.run.faults.base import Action, Beat, Strike
 from testbed.spec.types import Duration, Spec
 
@@ -28,6 +29,9 @@ class Flap(Action[Flaps]):
 
     def inject(self, lab: Lab, strike: Strike[Flaps]) -> None:
         lab.cut(*strike.links)
+
+    def without(self, plan: Plan, strike: Strike[Flaps]) -> tuple[str, ...]:
+        return strike.links
 
     def undo(self, lab: Lab, strike: Strike[Flaps]) -> None:
         lab.restore(*strike.links)
