@@ -34,7 +34,7 @@ from testbed.packet import udp_packet
 from testbed.plan.build import make_plan
 from testbed.plan.frr import RouterConfig
 from testbed.run.counters import read_interfaces
-from testbed.run.fidelity.load import parse_stat
+from testbed.run.fidelity.kernel import parse_stat
 from testbed.spec.topology import Topology
 from testbed.units import format_duration, parse_duration, parse_rate
 
