@@ -30,8 +30,8 @@ enum {
 	EVENTS = 64,
 	/* ns from one turn to the next at least, so that what comes close together is dealt with together: to be woken for
 	 * each packet costs several times what the packet does. A packet that comes alone is on time. */
-	PACE = 100000,
-	TURNS = 8, /* of packets only, at that pace, before others have theirs */
+	PACE = 150000,
+	TURNS = 6, /* of packets only, at that pace, before others have theirs */
 };
 
 struct shell {
