@@ -98,5 +98,5 @@ def test_all_that_no_link_can_be_like_is_told_at_once() -> None:
         shape.reshaped(shape.LAN, 9000, rate=1, delay=-1.0, jitter=2.0, loss=1.5)
     assert len(error.value.problems) == 4
     bursty = Shape(None, 0.0, 0.0, 0.1, 0, 0, loss_burst=2)
-    with pytest.raises(RequestError, match="0.9 of its packets lost with 2 in a row"):
+    with pytest.raises(RequestError, match=r"0\.9 of its packets lost with 2 in a row"):
         shape.reshaped(bursty, 9000, loss=0.9)
