@@ -13,7 +13,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading, messages_between, read_igp
 from testbed.lab.shape_check import not_as_asked
 from testbed.plan.paths import ideal_tree
-from testbed.plan.timers import profile
+from testbed.plan.timers import hides_carrier, profile
 from testbed.plan.types import Plan
 from testbed.record import Event, FlowResult, LinkResult, Outcome, Run, SiteResult, fault_words
 from testbed.run import counters
@@ -123,6 +123,7 @@ class _One:
             impairable=impairable(job.plan, job.scenario.timeline),
             impairments=job.scenario.impairments,
             seed=f"{job.scenario.seed}/{self.repetition}",  # every scheme meets the same losses
+            carrier=not hides_carrier(job.scenario.detection),
             check=True,
             progress=self._phase,
         )

@@ -281,6 +281,7 @@ def up(lab: Lab, name: str) -> None:
 def test_an_end_that_goes_down_takes_the_other_ones_carrier(lab: Lab, order: str) -> None:
     link = lab.plan.links["short"]
     ends = {"a": link.a, "b": link.b}
+    assert lab.engine is not None
 
     def switch(node: str, state: str) -> None:
         lab[node].netlink(lambda ip: ip.link("set", index=ip.link_lookup(ifname=ends[node].name)[0], state=state))
@@ -295,6 +296,7 @@ def test_an_end_that_goes_down_takes_the_other_ones_carrier(lab: Lab, order: str
     up(lab, "short")
     switch(first, "down")
     switch(second, "down")
+    lab.engine.wait_empty("short")
     switch(second, "up")
     switch(first, "up")
     up(lab, "short")
