@@ -11,15 +11,17 @@ from pathlib import Path
 from types import TracebackType
 
 from testbed import plan as plans
-from testbed.errors import MachineError, Problem, RequestError
+from testbed.errors import Problem, RequestError
 from testbed.lab import links, silence, srv6
 from testbed.lab.convergence import wait_for_igp
 from testbed.lab.daemon import died, dry_run, start_daemons, write_configs
+from testbed.lab.impairments.base import Engine
+from testbed.lab.impairments.choose import choose
 from testbed.lab.node import Node
 from testbed.lab.registry import Registry, end_processes, remove_folders
-from testbed.lab.shaping import needs_netem
 from testbed.plan.frr import RouterConfig
 from testbed.plan.shape import reshaped
+from testbed.spec.types import Impairments
 
 _TOGETHER = 8
 
@@ -30,7 +32,8 @@ class Lab:
     """An emulated network. Used as a context manager: whatever happens inside, nothing is left behind.
 
     `impaired` False leaves delays, jitter and losses out (the rates stay). `impairable` names the links that may be
-    given some later (`reshape`), though they begin with none.
+    given some later (`reshape`), though they begin with none. `impairments` is the engine's name, `seed` that of its
+    chances.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class Lab:
         *,
         impaired: bool = True,
         impairable: Collection[str] = (),
+        impairments: Impairments = "auto",
+        seed: str = "",
         name: str | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
@@ -47,6 +52,9 @@ class Lab:
         self.configs = configs
         self.impaired = impaired
         self.impairable = frozenset(impairable)
+        self.impairments: Impairments = impairments
+        self.seed = seed
+        self.engine: Engine | None = None
         self.progress = progress
         self.registry = Registry(plan.topology.name, name)
         folder = self.registry.folder / "nodes"
@@ -164,12 +172,15 @@ class Lab:
 
     def dead_daemons(self) -> tuple[str, ...]:
         """The daemons that ended though nobody asked them to."""
-        return tuple(died(self.daemons))
+        engine = self.engine.why_dead() if self.engine is not None else ""
+        return (*died(self.daemons), *([engine] if engine else []))
 
     def stop(self) -> None:
         """End every process, and with them the namespaces, links and mounts; then remove the lab's folders."""
         for node in self.nodes.values():
             node.kill()
+        if self.engine is not None:
+            self.engine.stop()
         end_processes(self.id)
         for node in self.nodes.values():
             with suppress(OSError):
@@ -186,27 +197,23 @@ class Lab:
         self.registry.save()
 
     def _connect(self) -> None:
-        if any(map(self._has_engine, self.plan.links)):
-            self._require_netem()
+        if self.impaired:
+            asked = self.impairments, self.plan.links, self.impairable
+            self.engine = choose(*asked, self.nodes, self.registry, self.seed)
+        if self.engine is not None:
+            self.engine.start()
         for link in self.plan.links.values():
-            links.connect(link, self.nodes[link.a.node], self.nodes[link.b.node])
+            connect = self.engine.connect if self.engine is not None and self._has_engine(link.name) else links.connect
+            connect(link, self.nodes[link.a.node], self.nodes[link.b.node])
         with ThreadPoolExecutor(_TOGETHER) as pool:
             list(pool.map(self._configure, self.nodes.values()))
+        if self.engine is not None:
+            self.engine.wait_ready()
 
     def _configure(self, node: Node) -> None:
-        links.configure(node, self.plan.links, impaired=self.impaired, impairable=self.impairable)
+        links.configure(node, self.plan.links, self.engine)
         if self._srv6 and node.spec.role.is_router:
             srv6.configure(node)
-
-    def _require_netem(self) -> None:
-        from testbed.lab.capabilities import has_qdisc
-
-        if not has_qdisc("netem"):
-            raise MachineError(
-                "the topology asks for delay or loss, and this kernel has no netem",
-                "use a kernel with sch_netem (Debian's stock kernel: modprobe sch_netem), "
-                "or run without them: --without-impairments (every result then says so)",
-            )
 
     def _start_daemons(self) -> None:
         routers = [(node, self.configs[node.name]) for node in self.routers]
@@ -240,12 +247,12 @@ class Lab:
         return [(node, end) for node, end in self._ends(link) if end.peer_node in senders]
 
     def _has_engine(self, link: str) -> bool:
-        return self.impaired and (link in self.impairable or needs_netem(self.plan.links[link].shape))
+        return self.engine is not None and link in self.engine.links
 
     def _apply(self, ends: Iterable[tuple[Node, plans.Interface]], shapes: dict[str, plans.Shape]) -> None:
         for node, end in ends:
             shape = shapes[node.name]
-            links.reshape(node, end, shape, netem=self._has_engine(end.link))
+            links.reshape(node, end, shape, self.engine)
             self._reshaped[end.link, node.name] = shape
 
     def _timed(self, name: str, work: Callable[[], object]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from functools import partial
 
 from pyroute2 import IPRoute
 
 from testbed import plan
+from testbed.lab.impairments.base import Engine
 from testbed.lab.node import Node
-from testbed.lab.shaping import needs_netem, reshape_interface, shape_interface
+from testbed.lab.shaping import ROOT, set_rate
 
 
 def connect(link: plan.Link, a: Node, b: Node) -> None:
@@ -23,13 +24,11 @@ def connect(link: plan.Link, a: Node, b: Node) -> None:
     a.netlink(lambda ip: ip.link("add", ifname=link.a.name, kind="veth", peer=peer, **common))
 
 
-def configure(
-    node: Node, links: dict[str, plan.Link], *, impaired: bool, impairable: Collection[str] = ()
-) -> None:
-    """Address and shape every interface of `node` and bring it up; set its loopback and its default route.
-
-    `impaired`: apply delay and loss too (needs netem), and make the links `impairable` ready for some.
-    """
+def configure(node: Node, links: dict[str, plan.Link], engine: Engine | None = None) -> None:
+    """Address and shape every interface of `node` and bring it up; set its loopback and its default route."""
+    for interface in node.spec.interfaces:
+        if engine is not None and interface.link in engine.links:
+            engine.shape(node, interface, links[interface.link].shape)
 
     def work(ip: IPRoute) -> None:
         if (loopback := node.spec.loopback) is not None:
@@ -39,9 +38,7 @@ def configure(
             index = indices[interface.name]
             address = interface.address
             ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
-            shape = links[interface.link].shape
-            netem = impaired and (interface.link in impairable or needs_netem(shape))
-            shape_interface(ip, index, shape, netem=netem)
+            set_rate(ip, index, links[interface.link].shape, _rate_parent(interface, engine))
             ip.link("set", index=index, state="up")
         if (gateway := node.spec.gateway) is not None:
             ip.route("add", dst="default", gateway=str(gateway))
@@ -49,9 +46,16 @@ def configure(
     node.netlink(work)
 
 
-def reshape(node: Node, interface: plan.Interface, shape: plan.Shape, *, netem: bool) -> None:
-    """Change what is sent from one end of a link to another shape. `netem`: the interface has one."""
-    node.netlink(lambda ip: reshape_interface(ip, index_of(ip, interface.name), shape, netem=netem))
+def reshape(node: Node, interface: plan.Interface, shape: plan.Shape, engine: Engine | None = None) -> None:
+    """Change what is sent from one end of a link to another shape."""
+    if engine is not None and interface.link in engine.links:
+        engine.shape(node, interface, shape)
+    parent = _rate_parent(interface, engine)
+    node.netlink(lambda ip: set_rate(ip, index_of(ip, interface.name), shape, parent))
+
+
+def _rate_parent(interface: plan.Interface, engine: Engine | None) -> int:
+    return engine.rate_parent if engine is not None and interface.link in engine.links else ROOT
 
 
 def set_state(ends: Iterable[tuple[Node, plan.Interface]], state: str) -> None:

@@ -1,8 +1,4 @@
-"""What a link is like, as qdiscs: TBF for the rate, netem above it for delay, jitter and loss.
-
-A packet is delayed first and waits for the rate afterwards; what is late by chance (jitter) may so be overtaken by
-what was sent after it. netem loses whole buffers: of TCP, which hands over segments by the dozen, up to 64 KiB at once.
-"""
+"""A link's rate and queue, as a qdisc at each end: TBF. Everything else is an engine's (testbed.lab.impairments)."""
 
 from __future__ import annotations
 
@@ -12,11 +8,10 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.rtnl.tcmsg import plugins, sched_tbf
 
 from testbed import plan
-from testbed.plan.shape import netem_limit
 
 _MOST = 2**32 - 1
-_ROOT = 2**32 - 1
-_NETEM, _NETEM_CLASS, _TBF = 0x10000, 0x10001, 0x20000
+ROOT = 2**32 - 1
+_TBF = 0x20000
 
 
 class _Tbf:
@@ -42,48 +37,14 @@ class _Tbf:
 plugins["tbf"] = _Tbf
 
 
-def needs_netem(shape: plan.Shape) -> bool:
-    """Whether the shape asks for more than a rate."""
-    return bool(shape.delay or shape.jitter or shape.loss)
+def set_rate(ip: IPRoute, index: int, shape: plan.Shape, parent: int = ROOT) -> None:
+    """Give an interface the rate and the queue of a shape, or none; what waits in the queue stays.
 
-
-def shape_interface(ip: IPRoute, index: int, shape: plan.Shape, *, netem: bool) -> None:
-    """Set the qdiscs of one interface. `netem`: also where the shape asks for a rate only.
-
-    Raises pyroute2's NetlinkError (an unknown qdisc is ENOENT).
+    `parent`: the class of a qdisc that is there already and has the TBF below it. Raises pyroute2's NetlinkError.
     """
-    if netem:
-        ip.tc("add", "netem", index, **_netem(shape))
     if shape.rate is not None:
-        ip.tc("add", "tbf", index, **_tbf(shape, netem))
-
-
-def reshape_interface(ip: IPRoute, index: int, shape: plan.Shape, *, netem: bool) -> None:
-    """Change the qdiscs of one interface to another shape; what waits in them stays. `netem`: it has one.
-
-    Raises pyroute2's NetlinkError.
-    """
-    if netem:
-        ip.tc("change", "netem", index, **_netem(shape))
-    above = _NETEM_CLASS if netem else _ROOT
-    if shape.rate is not None:
-        ip.tc("replace", "tbf", index, **_tbf(shape, netem))
-    elif any(qdisc["handle"] == _TBF and qdisc["parent"] == above for qdisc in ip.get_qdiscs(index=index)):
-        ip.tc("del", index=index, handle=_TBF, parent=above)
-
-
-def _netem(shape: plan.Shape) -> dict[str, Any]:
-    return {
-        "handle": _NETEM,
-        "delay": round(shape.delay * 1e6),
-        "jitter": round(shape.jitter * 1e6),
-        "loss": shape.loss * 100,
-        "limit": netem_limit(shape),
-    }
-
-
-def _tbf(shape: plan.Shape, below_netem: bool) -> dict[str, Any]:
-    assert shape.rate is not None
-    parent = {"parent": _NETEM_CLASS} if below_netem else {}
-    # The rate in bytes a second.
-    return {"handle": _TBF, "rate": shape.rate // 8, "burst": shape.burst, "limit": shape.queue, **parent}
+        # The rate in bytes a second.
+        parameters = {"rate": shape.rate // 8, "burst": shape.burst, "limit": shape.queue}
+        ip.tc("replace", "tbf", index, handle=_TBF, parent=parent, **parameters)
+    elif any(qdisc["handle"] == _TBF and qdisc["parent"] == parent for qdisc in ip.get_qdiscs(index=index)):
+        ip.tc("del", index=index, handle=_TBF, parent=parent)

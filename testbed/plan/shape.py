@@ -77,6 +77,17 @@ def netem_limit(shape: Shape) -> int:
     return max(1000, math.ceil((on_the_way + shape.queue) / SMALL_PACKET))
 
 
+def burst_chances(loss: float, burst: float) -> tuple[float, float]:
+    """The chances, at each packet, of going over to losing all packets, and of going back to losing none (Gilbert's
+    model), where a share `loss` of the packets is lost, `burst` in a row in the mean (1 or more).
+
+    Bursts end with a chance of 1 / burst, so their lengths are geometric; the share of time in a burst is the loss.
+    The first is above 1 where that is impossible: each pause lasts at least one packet.
+    """
+    to_good = 1 / burst
+    return (loss * to_good / (1 - loss) if loss < 1 else math.inf), to_good
+
+
 def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
     """The shape of each direction of a link. An unshaped link has neither queue nor bucket: both are 0.
 
@@ -87,14 +98,20 @@ def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
     jitter = defaults.jitter if link.jitter is None else link.jitter
     loss = defaults.loss if link.loss is None else link.loss
     asked_queue = defaults.queue if link.queue is None else link.queue
+    chances = {
+        "loss_burst": defaults.loss_burst if link.loss_burst is None else link.loss_burst,
+        "duplicate": defaults.duplicate if link.duplicate is None else link.duplicate,
+        "reorder": defaults.reorder if link.reorder is None else link.reorder,
+    }
+    seed = defaults.seed if link.seed is None else link.seed
     if rate is None:
-        return Shape(None, delay, jitter, loss, queue=asked_queue or 0, burst=0)
+        return Shape(None, delay, jitter, loss, queue=asked_queue or 0, burst=0, **chances, seed=seed)
     queue = queue_for(rate, delay, mtu) if asked_queue is None else asked_queue
     if queue > LARGEST_QUEUE:
         what = f"a queue of {format_size(queue)} is more than a TBF can be told"
         hint = f"leave queue out, or ask for {format_size(LARGEST_QUEUE)} at most"
         raise RequestError([Problem(what, where=f"link {link.name or f'{link.a}-{link.b}'}", hint=hint)])
-    return Shape(rate, delay, jitter, loss, queue, burst_for(rate, mtu))
+    return Shape(rate, delay, jitter, loss, queue, burst_for(rate, mtu), **chances, seed=seed)
 
 
 def reshaped(shape: Shape, mtu: int, **changes: Any) -> Shape:
@@ -110,8 +127,10 @@ def reshaped(shape: Shape, mtu: int, **changes: Any) -> Shape:
     wrong += [f"a {name} of {value} s" for name, value in (("delay", new.delay), ("jitter", new.jitter)) if value < 0]
     if new.jitter > new.delay:
         wrong.append(f"a jitter of {format_duration(new.jitter)} at a delay of {format_duration(new.delay)}")
-    if not 0 <= new.loss <= 1:
-        wrong.append(f"a loss of {new.loss} (from 0 to 1)")
+    chances = {"loss": new.loss, "duplicate": new.duplicate, "reorder": new.reorder}
+    wrong += [f"a chance of {name} of {value} (from 0 to 1)" for name, value in chances.items() if not 0 <= value <= 1]
+    if new.loss_burst and (new.loss_burst < 1 or burst_chances(new.loss, new.loss_burst)[0] > 1):
+        wrong.append(f"{new.loss:.4g} of its packets lost with {new.loss_burst:g} in a row in the mean")
     if wrong:
         raise RequestError([Problem(f"a link cannot have {what}") for what in wrong])
     if new.rate is None:

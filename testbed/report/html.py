@@ -25,6 +25,7 @@ from testbed.report import (
 )
 from testbed.report.figures import Study, counts, side_by_side, studies
 from testbed.report.fmt import plural
+from testbed.report.scale import Scaling, scaling
 from testbed.report.table import Table
 from testbed.report.timeline import timelines
 from testbed.units import format_rate, format_size
@@ -69,7 +70,7 @@ class Chapter:
     facts: tuple[tuple[str, str], ...]
     notices: tuple[str, ...]
     sections: tuple[Section, ...]
-    scaling: words.Scaling
+    scaling: Scaling
     threats: tuple[str, ...]
 
 
@@ -175,7 +176,7 @@ def _chapter(study: Study, index: int, *, several: bool) -> Chapter:
         _facts(study),
         _notices(study, several=several),
         tuple(s for s in sections if not s.empty),
-        words.scaling(study.scenario),
+        scaling(study.scenario),
         tuple(words.threats(study)),
     )
 

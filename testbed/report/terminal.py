@@ -11,6 +11,7 @@ from rich.text import Text
 from testbed.record import Run
 from testbed.report import tables, tables_costs, tables_setup, words
 from testbed.report.figures import counts, series_of
+from testbed.report.scale import scaling
 from testbed.report.table import rich_table
 from testbed.spec.scenario import Scenario
 
@@ -32,5 +33,5 @@ def summary_table(runs: Sequence[Run], scenario: Scenario, manifest: Mapping[str
         parts.append(rich_table(tables.troubles(series)))
     parts.append(Text(words.timers(scenario, manifest).sentence, style="dim"))
     if any(counts(r) for r in runs):
-        parts.append(Text(words.scaling(scenario).rule, style="dim"))
+        parts.append(Text(scaling(scenario).rule, style="dim"))
     return Group(*parts)

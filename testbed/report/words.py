@@ -29,38 +29,6 @@ def model_bytes(scenario: Scenario) -> int:
     return max(s.model.size for s in scenario.syncs)
 
 
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """The rule by which a result stands for a larger one, and what the rule leaves out."""
-
-    rule: str
-    unscaled: tuple[str, ...]
-
-
-def scaling(scenario: Scenario) -> Scaling:
-    """`N bytes at R stand for k N at k R`, worked out for this scenario."""
-    rate, size = sending_rate(scenario), model_bytes(scenario)
-    if rate is None:
-        return Scaling("No link of this topology has a rate: its delivery times stand for nothing but themselves.", ())
-    targets = [t for t in (10e9, 100e9) if t > rate]
-    shown = listing([f"{_decimal(size * t / rate)} at {format_rate(t)}" for t in targets])
-    draft = f"by the same rule a 70 GB model needs {format_rate(rate * 70e9 / size)} for the same delivery time"
-    rule = f"{format_size(size)} at {format_rate(rate)} stands for {shown or 'itself'}; {draft}."
-    unscaled = (
-        "propagation delay, protocol timers and so the length of an outage: they stay as they are in ms, "
-        "and the bytes lost in an outage grow with the rate",
-        "the seconds spent on announcing, joining and the last round of repairs",
-        "packets a second (the MTU does not grow), and with them the load of routers and hosts",
-        "what disks, network cards and digests of a real site can take",
-    )
-    return Scaling(rule, unscaled)
-
-
-def _decimal(size: float) -> str:
-    """Bytes in the decimal units in which models are named: `443 GB`."""
-    return f"{size / 1e12:.3g} TB" if size >= 1e12 else f"{size / 1e9:.3g} GB"
-
-
 def asked(study: Study) -> str:
     """What was asked for, in a sentence."""
     s = study.scenario

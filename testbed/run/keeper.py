@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from testbed.errors import Interrupted, TestbedError
 from testbed.lab.capabilities import probe_machine
@@ -22,6 +22,7 @@ from testbed.run.needs import lab_needs
 from testbed.schemes import make_scheme, router_configs
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import SchemeChoice
+from testbed.spec.types import Impairments
 
 # How long a keeper may take to end, in seconds.
 KEEPER_DEADLINE = 30.0
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scheme", default="pim-ssm")
     parser.add_argument("--timers", default="fast")
     parser.add_argument("--lab")
+    parser.add_argument("--impairments", default="auto", choices=get_args(Impairments))
     parser.add_argument("--without-impairments", action="store_true")
     options = parser.parse_args(arguments)
     # Handlers, not a signal mask: a mask would be inherited by every daemon of the lab.
@@ -54,12 +56,13 @@ def keep(options: argparse.Namespace) -> NoReturn:
     plan = make_plan(load_topology(options.topology))
     scheme = make_scheme(SchemeChoice(name=options.scheme))
     timers, cap, impaired = profile(options.timers), probe_machine(), not options.without_impairments
-    require(cap, lab_needs(plan, [scheme], timers, cap, impaired=impaired))
+    require(cap, lab_needs(plan, [scheme], timers, cap, options.impairments if impaired else None))
     configs = router_configs(plan, scheme, timers, cap.frr_release)
     lab = Lab(
         plan,
         configs,
         impaired=impaired,
+        impairments=options.impairments,
         name=options.lab,
         progress=lambda text: print(f"progress {text}", flush=True),
     )

@@ -6,15 +6,20 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from testbed.lab.lab import Lab
 from testbed.lab.waiting import until
+from testbed.plan.paths import unicast_path
 from testbed.record import Event
-from testbed.run import counters, fidelity
+from testbed.run import counters
+from testbed.run.fidelity.judge import Measured
+from testbed.run.fidelity.rates import LinkRate, asked_rates, link_rates
+from testbed.run.fidelity.steadiness import Steadiness, steadiness
+from testbed.run.fidelity.watch import Watch, Watched
 from testbed.run.frr_log import FrrLog
 from testbed.run.outages import Cause, StreamResult, find_outages
 from testbed.run.probe import PORT, read_records, record_name
@@ -56,9 +61,9 @@ class Instruments:
         self._monitor: Program | None = None
         self._collector: Program | None = None
         self._senders: dict[str, Program] = {}
-        self._sampler: fidelity.LoadSampler | None = None
+        self._watch: Watch | None = None
+        self._asked: dict[counters.Direction, float] = {}
         self._before: counters.Snapshot | None = None
-        self._udp_before: dict[str, int] = {}
         self.collector_summary: dict[str, Any] = {}
         self.sender_summaries: dict[str, dict[str, Any]] = {}
         self.events: list[Event] = []
@@ -119,31 +124,46 @@ class Instruments:
             heard = {(e.detail["sync"], e.node) for e in self.events if e.kind == "first-probe"}
         return ", ".join(sorted(host for _, host in wanted - heard))
 
-    def zero(self) -> None:
-        """The transfer starts now: what is counted, is counted from here."""
+    def zero(self, copy: float | None) -> None:
+        """The transfer starts now: what is counted, is counted from here. `copy`: the rate of one copy, in bit/s, where
+        there is one sync; else nothing is known of what the links are to carry."""
+        if copy is not None:
+            (stream,) = self._streams
+            self._asked = asked_rates(self._lab.plan, stream.source, stream.hosts, stream.flow, copy)
+        self._watch = Watch(self._lab, [host for stream in self._streams for host in stream.hosts], self._asked)
         self._before = counters.read_counters(self._lab.plan, self._lab.pid_of)
-        self._udp_before = fidelity.udp_drops(self._host_pids())
-        self._sampler = fidelity.LoadSampler().start()
 
     def counted(self) -> dict[counters.Direction, counters.Counters]:
-        """What every direction of every link carried since `zero`."""
+        """What every direction of every link carried since `zero`. Ends the watch over the host."""
         if self._before is None:
             return {}
-        return counters.difference(self._before, counters.read_counters(self._lab.plan, self._lab.pid_of))
+        counted = counters.difference(self._before, counters.read_counters(self._lab.plan, self._lab.pid_of))
+        if self._watch is not None:
+            self._watch.end()
+        return counted
 
-    def measured(self, links: Mapping[counters.Direction, counters.Counters], faulted: Sequence[str],
-                 requested: float | None, achieved: float | None) -> fidelity.Measured:
-        """What the fidelity of the run is judged by; ends the load sampler."""
-        now = fidelity.udp_drops(self._host_pids())
-        return fidelity.Measured(
-            load=self._sampler.stop() if self._sampler else fidelity.HostLoad(),
-            udp_drops={host: count - self._udp_before.get(host, 0) for host, count in now.items()},
+    def measured(self, links: Mapping[counters.Direction, counters.Counters], faulted: Sequence[str], copy: int,
+                 zero: float, end: float | None) -> Measured:
+        """What the fidelity of the run is judged by. `copy`: the octets of one copy on a link. The transfer lasted
+        from `zero` to `end` (CLOCK_MONOTONIC; None: not known)."""
+        watched = self._watch.end() if self._watch else Watched()
+        if end is not None:
+            watched = replace(watched, load=watched.load.until(end))
+        shapes = {name: link.shape for name, link in self._lab.plan.links.items()} if self._lab.impaired else {}
+        fault = min((e.t for e in self.events if e.kind == "fault"), default=None)
+        source, rates = self._rates(watched, copy, fault)
+        return Measured(
+            watched=watched,
             links=links,
+            lossy={name for name, shape in shapes.items() if shape.loss},
             faulted=faulted,
+            faults=fault is not None,
+            rates=rates,
+            source=source,
+            steadiness=self._steadiness(zero, fault if fault is not None else end),
+            asked_jitter_ms=1e3 * max(self._asked_jitter(), default=0.0),
             sender=max(self.sender_summaries.values(), key=lambda s: s.get("late_p99_ms", 0.0), default={}),
             collector=self.collector_summary,
-            requested_rate=requested,
-            achieved_rate=achieved,
         )
 
     def stop(self) -> None:
@@ -172,6 +192,44 @@ class Instruments:
             last_sent_ns=sent.get("last_sent_ns"),
             faults=faults,
         )
+
+    def _rates(
+        self, watched: Watched, copy: int, fault: float | None
+    ) -> tuple[counters.Direction | None, dict[counters.Direction, LinkRate]]:
+        """The source's direction, and the rates of all that the data ran over before any fault."""
+        if not self._asked:
+            return None, {}
+        (stream,) = self._streams
+        (interface,) = self._lab.plan.nodes[stream.source].interfaces
+        source = (interface.link, interface.node)
+        if stream.flow.group is None:
+            return source, link_rates(watched.rates, self._asked, source, copy * len(stream.hosts), fault)
+        # Who sends to a group hears of no fault, and goes on; the links behind one have nothing to carry.
+        before = link_rates(watched.rates, self._asked, source, copy, fault)
+        return source, before | link_rates(watched.rates, {source: self._asked[source]}, source, copy, None)
+
+    def _steadiness(self, begin: float, end: float | None) -> dict[str, Steadiness]:
+        """By destination, and its sync where there are several."""
+        found = {}
+        for stream in self._streams:
+            for host in stream.hosts:
+                path = self._folder / record_name(stream.sync, host)
+                steady = steadiness(read_records(path), begin, end) if path.exists() else None
+                if steady is not None:
+                    found[host if len(self._streams) == 1 else f"{host} ({stream.sync})"] = steady
+        return found
+
+    def _asked_jitter(self) -> Iterator[float]:
+        """Seconds between the earliest and the latest that the links' shapes let a probe come, by destination."""
+        plan = self._lab.plan
+        spread = {
+            name: 2 * link.shape.jitter + (link.shape.delay if link.shape.reorder else 0.0)
+            for name, link in plan.links.items()
+        }
+        if self._lab.impaired and any(spread.values()):
+            for stream in self._streams:
+                for host in stream.hosts:
+                    yield sum(spread[interface.link] for interface in unicast_path(plan, stream.source, host))
 
     def settle(self) -> None:
         """Let the probes run on for a moment: an outage that starts late must have the time to show."""
@@ -238,8 +296,4 @@ class Instruments:
 
     def _address(self, host: str) -> str:
         return str(self._lab[host].spec.interfaces[0].address.ip)
-
-    def _host_pids(self) -> dict[str, int]:
-        return {host: self._lab.pid_of(host) for stream in self._streams for host in stream.hosts}
-
 

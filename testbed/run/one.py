@@ -15,9 +15,10 @@ from testbed.plan.paths import ideal_tree
 from testbed.plan.timers import profile
 from testbed.plan.types import Plan
 from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
-from testbed.run import counters, fidelity
+from testbed.run import counters
 from testbed.run.evidence import keep_configs, keep_logs, keep_trees
 from testbed.run.faults import resolve
+from testbed.run.fidelity.judge import assess
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
@@ -110,7 +111,14 @@ class _One:
         job = self.job
         timers = profile(job.scenario.timers)
         configs = router_configs(job.plan, scheme, timers, job.frr_version)
-        lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, progress=self._phase)
+        lab = self.lab = Lab(
+            job.plan,
+            configs,
+            impaired=job.impaired,
+            impairments=job.scenario.impairments,
+            seed=f"{job.scenario.seed}/{self.repetition}",  # every scheme meets the same losses
+            progress=self._phase,
+        )
         lab.registry.state.scheme = str(self.choice)
         keep_configs(lab, self.folder)
         lab.start()
@@ -172,7 +180,7 @@ class _One:
     def _deliver(self, lab: Lab) -> None:
         assert self.instruments is not None
         assert self.timeline is not None
-        self.instruments.zero()
+        self.instruments.zero(self._copy_rate())
         self._phase("delivering")
         waiting = sorted(self.syncs, key=lambda sync: sync.cargo.sync.start)
         patience = self.job.scenario.transport.patience
@@ -242,8 +250,10 @@ class _One:
         sites = self._sites() if self.zero else ()
         judged: dict[str, Any] = {}
         if self.instruments is not None and self.zero:
-            measured = self.instruments.measured(self.grown, self.faulted, *self._rates(sites))
-            judged = fidelity.assess(measured)
+            copy = ideal_bytes(self.job, self.job.cargo[0], self.transport)
+            times = [s.delivery_s for s in sites if s.delivery_s is not None]
+            end = self.zero + max(times) if len(self.syncs) == 1 and len(times) == len(sites) else None
+            judged = assess(self.instruments.measured(self.grown, self.faulted, copy, self.zero, end))
         if outcome == "passed":
             if short := [s for s in sites if not s.delivered]:
                 outcome, reason = "failed", "; ".join(f"{s.name}: {s.reason}" for s in short)
@@ -277,15 +287,12 @@ class _One:
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )
 
-    def _rates(self, sites: tuple[SiteResult, ...]) -> tuple[float | None, float | None]:
-        """What was to be sent and what was, in layer-2 bit/s until the last site had it; repairs count as sent.
-        Known where there is one sync, set up beforehand, and every site got it."""
-        times = [s.delivery_s for s in sites if s.delivery_s is not None]
-        if len(self.syncs) != 1 or self.syncs[0].stream.on_demand or not times or len(times) < len(sites):
-            return None, None
-        (interface,) = self.job.plan.nodes[self.job.plan.repository].interfaces
-        sent = self.grown.get((interface.link, interface.node))
-        return self.requested, sent.bytes * 8 / max(times) if sent else None
+    def _copy_rate(self) -> float | None:
+        """What one copy is to be sent at, in layer-2 bit/s; known where there is one sync, set up beforehand."""
+        if len(self.syncs) != 1 or self.syncs[0].stream.on_demand:
+            return None
+        delivery = self.syncs[0].session.delivery
+        return delivery.rate / delivery.copies
 
     def _sites(self) -> tuple[SiteResult, ...]:
         assert self.instruments is not None

@@ -34,6 +34,7 @@ class Overrides:
     repetitions: str | int | None = None
     seed: str | int | None = None
     topology: str | None = None
+    impairments: str | None = None
 
 
 def load_topology(ref: str, *, base: Path | None = None) -> Topology:
@@ -128,10 +129,10 @@ def _override(scenario: Scenario, overrides: Overrides, known: Known | None, pro
         model = _value(Model, {"size": overrides.size}, "--size", problems)
         if model is not None:
             changes["syncs"] = tuple(_resized(sync, model.size) for sync in scenario.syncs)
-    for key in ("repetitions", "seed"):
+    for key in ("repetitions", "seed", "impairments"):
         if (text := getattr(overrides, key)) is not None:
             field = Scenario.model_fields[key]
-            flag = {"repetitions": "--repeat", "seed": "--seed"}[key]
+            flag = {"repetitions": "--repeat"}.get(key, f"--{key}")
             changes[key] = _value(field.rebuild_annotation(), text, flag, problems)
     if problems or not changes:
         return scenario

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from testbed.lab import namespace
 from testbed.lab.capabilities import has_qdisc
 from testbed.lab.lab import Lab
 from testbed.plan.shape import burst_for, queue_for
+from testbed.spec.types import Impairments
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -90,17 +92,27 @@ def test_without_an_engine_a_delay_is_refused(lab: Lab) -> None:
         lab.reshape("rate", delay=0.01, loss=0.1)
 
 
-def test_an_impairable_link_takes_a_delay_later() -> None:
-    if not has_qdisc("netem"):
+@pytest.mark.parametrize("engine", ["delayline", "netem"])
+def test_an_impairable_link_takes_a_delay_later(engine: Impairments) -> None:
+    if engine == "netem" and not has_qdisc("netem"):
         pytest.skip("this kernel has no netem")
-    with shaped_lab({"later": {"rate": "1Gbit"}}, impairable=("later",)) as lab:
+    with shaped_lab({"later": {"rate": "1Gbit"}}, impairable=("later",), impairments=engine) as lab:
         lab.start()
-        lab.reshape("later", delay=0.02, jitter=0.001, loss=0.1, direction="a")
-        netem, tbf = qdiscs(lab, lab.plan.links["later"].a)
-        assert (netem.kind, tbf.kind) == ("netem", "tbf")
-        assert netem.options["delay"] * 64e-9 == pytest.approx(0.02, abs=1e-6)
-        lab.restore_shape("later")
-        assert qdiscs(lab, lab.plan.links["later"].a)[0].options["delay"] == 0
+        link = lab.plan.links["later"]
+        with datagrams(lab, link) as (a, b):
+            lab.reshape("later", delay=0.2, direction="a")
+            b.send(b"the other way")  # no lower bound can be told of it, but it arrives
+            sent = time.monotonic()
+            a.send(b"delayed")
+            b.recv(100)
+            assert time.monotonic() - sent >= 0.2 - 1e-6
+            assert a.recv(100) == b"the other way"
+            lab.reshape("later", loss=1.0, direction="a")
+            assert lab.shape("later", "a").delay == 0.2
+            a.send(b"lost")
+            lab.restore_shape("later")
+            a.send(b"at last")
+            assert b.recv(100) == b"at last"
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def test_an_outage_shorter_than_the_patience_is_survived(
 def test_a_short_gap_at_a_low_rate_costs_no_more_than_itself(
     net: Net, delivery: Delivery, tmp_path: Path, bulk: Path
 ) -> None:
-    """A receiver with room for fewer blocks than the gap would throw away all that follow (see testbed.transfer.uftp)."""
+    """A receiver with room for fewer blocks than the gap would throw all that follow away (testbed.transfer.uftp)."""
     model = tmp_path / "small"
     manifest = make_model(model, MIB, MIB, seed=7)
     slow = replace(delivery, model=model, manifest=manifest, rate=4_000_000)

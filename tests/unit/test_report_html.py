@@ -13,7 +13,7 @@ import sample_bundle
 from testbed.bundle import Bundle, read_bundle, run_id
 from testbed.errors import RequestError
 from testbed.record import Event, Run
-from testbed.report import make_html, write_report
+from testbed.report import make_html, tables_fidelity, write_report
 from testbed.report.figures import series_of, studies
 from testbed.report.svg import figure, render, style
 from testbed.report.tables_costs import costs
@@ -337,3 +337,12 @@ def test_what_an_outage_went_to_is_told_of_the_site_with_the_longest() -> None:
         "… the same, processor time": ("–", "0.3 ms"),
     }
     assert not costs(series_of([sample_bundle.run("bier", 1)])).rows  # of a bundle from before
+
+
+def test_what_the_emulator_was_like_is_a_table(tmp_path: Path) -> None:
+    study = studies([read_bundle(sample_bundle.write(tmp_path / "b"))])[0]
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in tables_fidelity.fidelity(study.series).rows}
+    assert rows["Wait for a core, the worst process"][0] == "0.400 ms"
+    assert rows["… the worst forwarder"][0] == "0.060 ms"
+    assert rows["Forwarder drops"][0] == "11"
+    assert rows["Carried by the slowest link, of what was asked"][0] == "99 %"
