@@ -70,6 +70,17 @@ class SiteResult:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowResult:
+    """A background flow that was watched (spec.scenario.Background), by its number, at the host of one site."""
+
+    flow: int
+    site: str
+    outages: tuple[Outage, ...] = ()
+    probes_received: int = 0
+    probes_lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LinkResult:
     """One direction of a link during the transfer. `ideal_bytes`: what the ideal tree would put there."""
 
@@ -93,7 +104,7 @@ class Run:
     a row a site. Its keys, which end in `_ms`, are explained in run/stages.py; a scheme adds its own, and a reader
     takes those it does not know as they come. `setups`: a row for each sync set up on demand (run/syncs.py): `sync`,
     its start `t`, and in ms after that `flow_ms`, when its scheme had prepared the flow, and `listening_ms`, when the
-    transport's receivers were ready; None: not so far.
+    transport's receivers were ready; None: not so far. `flows`: the background flows that were watched.
     """
 
     scheme: str
@@ -109,6 +120,7 @@ class Run:
     control_setup: dict[str, dict[str, int]] = field(default_factory=dict)
     stages: tuple[dict[str, Any], ...] = ()
     setups: tuple[dict[str, Any], ...] = ()
+    flows: tuple[FlowResult, ...] = ()
     fidelity: dict[str, Any] = field(default_factory=dict)
     bringup: dict[str, float] = field(default_factory=dict)
 

@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from testbed.plan.build import make_plan
     from testbed.run.calibrate.calibration import file_of, machine
-    from testbed.run.calibrate.carry_out import calibrate
+    from testbed.run.calibrate.carry_out import QUIET, busy_with_others, calibrate
     from testbed.run.calibrate.trial import rate_of
 
     overrides = Overrides(
@@ -52,6 +52,10 @@ def run(options: argparse.Namespace) -> int:
 
     end_in_order()
     start = time.monotonic()
+    others = busy_with_others()
+    if others > QUIET:
+        text = f"other work takes {others:.0%} of this machine: what is found holds for what that leaves"
+        stderr.print(f"testbed: warning: {text}", style="yellow", soft_wrap=True)
     with _Trials() as observer:
         try:
             found = calibrate(scenario, observer, tried, impaired=impaired)
@@ -69,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
                 "machine": machine(),
                 "rate": least,
                 "schemes": {n: _scheme(carried, asked[n], trials[n]) for n, carried in found.items()},
+                "busy_with_others": round(others, 3),
                 "file": str(path),
                 "s": round(time.monotonic() - start, 1),
             }

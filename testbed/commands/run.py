@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import get_args
 
 from testbed.bundle import read_bundle
 from testbed.commands.common import Commands, json_flag
 from testbed.commands.scenarios import end_in_order, find_scenario, scenario_arguments
 from testbed.errors import Interrupted
 from testbed.spec.load import Overrides
+from testbed.spec.scenario import Detection
 from testbed.terminal import LiveObserver, say_json, stderr, stdout
 
 
@@ -20,6 +22,11 @@ def add(commands: Commands) -> None:
     parser.add_argument("--size", help="instead of the models' sizes, for example 2GiB")
     parser.add_argument("--repeat", metavar="N", help="repetitions of every scheme")
     parser.add_argument("--seed", metavar="N", help="instead of the scenario's seed")
+    parser.add_argument(
+        "--detection",
+        metavar="|".join(get_args(Detection)),
+        help="by what routers learn that a link has failed, instead of the scenario's",
+    )
     parser.add_argument("--out", type=Path, help="the bundle's directory; default results/<scenario>-<time>")
     parser.add_argument("--keep", action="store_true", help="keep the delivered files, in the bundle")
     json_flag(parser)
@@ -42,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
             repetitions=options.repeat,
             seed=options.seed,
             topology=options.topology,
+            detection=options.detection,
             impairments=options.impairments,
         ),
     )

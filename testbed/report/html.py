@@ -14,6 +14,7 @@ from markupsafe import Markup
 from testbed.bundle import REPORT, Bundle, read_bundles, write_atomically
 from testbed.errors import Problem, RequestError
 from testbed.report import (
+    distribution,
     plots,
     tables,
     tables_costs,
@@ -142,13 +143,19 @@ def _chapter(study: Study, index: int, *, several: bool) -> Chapter:
                  "A dot is one outage at one site. Where six or more follow the same event, the band is their middle "
                  "half and the line their median.",
                  "runs.json: sites[].outages"),
+                ("How outages are distributed", distribution.curves(series, f"{name}-distribution"),
+                 "The share of all outages, over sites, runs and background flows, that were no longer than so much. A "
+                 "step to the right at the top is a tail: few were hit, and those for long.",
+                 "runs.json: sites[].outages, flows[].outages"),
                 *(
                     (f"After: {label}", svg, _LANES,
                      "events.jsonl; runs.json: sites[].outages")
                     for label, svg in timelines(study, f"{name}-after")
                 ),
             ),
-            _tables(tables_costs.costs(series), tables_stages.stages_brief(series)),
+            _tables(
+                distribution.distribution(series), tables_costs.costs(series), tables_stages.stages_brief(series)
+            ),
             _tables(tables_stages.stages(series), tables.outages(series)),
         ),
         Section(

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from testbed.record import Run
-from testbed.report import tables, tables_costs, tables_setup, words
+from testbed.report import distribution, tables, tables_costs, tables_setup, words
 from testbed.report.figures import counts, series_of
 from testbed.report.scale import scaling
 from testbed.report.table import rich_table
@@ -26,6 +26,7 @@ def summary_table(runs: Sequence[Run], scenario: Scenario, manifest: Mapping[str
         tables.sites_brief(series),
         tables.comparison(series, [scenario.name]),
         tables_setup.setups(series),
+        distribution.distribution(series),
         tables_costs.costs(series),
     )
     parts: list[RenderableType] = [rich_table(t) for t in shown if t.rows]

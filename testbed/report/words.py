@@ -185,26 +185,38 @@ def flags(manifest: Mapping[str, Any]) -> list[str]:
     return said
 
 
+_SILENT = "A link that is cut keeps its carrier here, as behind a switch: its routers learn of it from {} alone."
+_DETECTIONS = {
+    "carrier": "Routers learn of a failure by the loss of carrier alone.",
+    "bfd-3x50": _SILENT.format("BFD (3 × 50 ms)"),
+    "bfd-3x300": _SILENT.format("BFD (3 × 300 ms)"),
+    "dead-timer": _SILENT.format("OSPF's dead timer"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class TimersInEffect:
     """The protocol timers that a bundle's routers ran with. `values`: the IGP's and BFD's, "" in a bundle that does
-    not tell; `changed`: where they differ from the profile, and why, "" where they do not."""
+    not tell; `changed`: where they differ from the profile, and why, "" where they do not; `detection`: what was asked
+    for of spec.scenario.Detection."""
 
     profile: str
     bfd: str
     values: str
     changed: str
+    detection: str = ""
 
     @property
     def brief(self) -> str:
         """`fast, BFD 3 × 300 ms`."""
-        return ", ".join(filter(None, (self.profile, self.bfd)))
+        return ", ".join(filter(None, (self.profile, self.bfd, self.detection and f"detection by {self.detection}")))
 
     @property
     def sentence(self) -> str:
         values = f" ({self.values})" if self.values else ""
         changed = f", with {self.changed}" if self.changed else ""
-        return f"Protocol timers are of the profile “{self.profile}”{values}{changed}."
+        detection = f" {_DETECTIONS[self.detection]}" if self.detection in _DETECTIONS else ""
+        return f"Protocol timers are of the profile “{self.profile}”{values}{changed}.{detection}"
 
 
 def timers(scenario: Scenario, manifest: Mapping[str, Any]) -> TimersInEffect:
@@ -217,7 +229,11 @@ def timers(scenario: Scenario, manifest: Mapping[str, Any]) -> TimersInEffect:
         watched = f"BFD {bfd.get('multiplier')} × {bfd.get('interval')} ms"
     hellos = f"OSPF hello {ospf.get('hello')} s, dead {ospf.get('dead')} s" if isinstance(ospf, Mapping) else ""
     return TimersInEffect(
-        scenario.timers, watched, "; ".join(filter(None, (hellos, watched))), str(told.get("changed", ""))
+        scenario.timers,
+        watched,
+        "; ".join(filter(None, (hellos, watched))),
+        str(told.get("changed", "")),
+        scenario.detection or "",
     )
 
 

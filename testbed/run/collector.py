@@ -4,18 +4,20 @@ One process listens for all destinations: it opens a socket in each host's netwo
 group there if it has one, and empties every socket once a poll period (the kernel has stamped the datagrams on
 arrival, so the period costs no precision). `--config` is a file, or the JSON itself:
 
-    {"directory": where the records go, "interval": seconds between probes, "poll": seconds,
+    {"directory": where the records go, "poll": seconds,
      "streams": [{"sync": number, "name": the sync's, "host", "pid", "interface": "eth0",
                   "address": the group's, or the host's own, "source": address or null (join any source),
-                  "port": 5001, "told": false}, ...]}
+                  "port": 5001, "interval": seconds between probes, "told": false, "background": false}, ...],
+     "joins": [{"pid", "interface": "eth0", "channels": [[group, source or null], ...]}, ...]}
 
-Of a sync that is `told` the sockets are open from the beginning, and join when standard input says `join SYNC` (its
-number); after `leave SYNC` nobody expects probes of it any more. What has been joined stays joined to the end.
+What `joins` names is joined and never read. Of a sync that is `told` the sockets are open from the beginning, and join
+when standard input says `join SYNC` (its number); after `leave SYNC` nobody expects probes of it any more. What is
+joined stays joined to the end.
 
 Standard output gets JSON lines {"t", "kind", "node", "detail"}: `ready` once all sockets are open, `joined` where that
 was told, `first-probe`, `outage-start` and `outage-end` as they show (for the live display: outages.py works on the
-records), and on SIGTERM or SIGINT `summary`, when the records are written. The end of a sender without a `leave` looks
-like an outage that stays open.
+records; not of what is `background`), and on SIGTERM or SIGINT `summary`, when the records are written. The end of a
+sender without a `leave` looks like an outage that stays open.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,7 @@ _IP_MULTICAST_ALL = 49
 _SO_RCVBUFFORCE = 33
 _BUFFER = 16 << 20
 _SILENT_INTERVALS = 5
+_MEMBERSHIPS = 20  # of one socket (net.ipv4.igmp_max_memberships)
 
 
 def _sockaddr(address: str) -> bytes:
@@ -84,8 +88,8 @@ Line = tuple[float, str, dict[str, Any]]
 class Stream:
     """What one host receives of one sync: its records, and whether it looks silent right now."""
 
-    def __init__(self, host: str, sync: int, name: str, interval_ns: int) -> None:
-        self.host, self.sync, self.name = host, sync, name
+    def __init__(self, host: str, sync: int, name: str, interval_ns: int, background: bool = False) -> None:
+        self.host, self.sync, self.name, self.background = host, sync, name, background
         self.received = 0
         self._interval_ns, self._silence_ns = interval_ns, _SILENT_INTERVALS * interval_ns
         self._parts: list[tuple[Int64s, Int64s, Int64s]] = []
@@ -111,6 +115,8 @@ class Stream:
             yield received_ns[0] / 1e9, "first-probe", {"sync": self.name, "seq": int(seq[0])}
             self._last_seq, self._last_ns = int(seq[0]), int(received_ns[0])
         self.received += len(seq)
+        if self.background:
+            return
         before_seq = np.concatenate(([self._last_seq], seq[:-1]))
         before_ns = np.concatenate(([self._last_ns], received_ns[:-1]))
         hole = (received_ns - before_ns > self._silence_ns) & (seq - before_seq > 1)
@@ -125,6 +131,8 @@ class Stream:
 
     def idle(self, now_ns: int) -> Iterator[Line]:
         """Nothing is queued at `now_ns`: say so once that has lasted too long."""
+        if self.background:
+            return
         if self.received and not self._silent and now_ns - self._last_ns > self._silence_ns:
             self._silent = True
             yield (self._last_ns + self._interval_ns) / 1e9, "outage-start", {}
@@ -155,12 +163,13 @@ class Collector:
     def __init__(self, config: dict[str, Any]) -> None:
         self.directory = Path(config["directory"])
         self.poll = float(config.get("poll", 0.02))
-        interval_ns = round(float(config["interval"]) * 1e9)
         self._stamps = MonotonicStamps()
         self._batch = Batch(256, HEADER.size)
         self._places: list[Place] = []
+        self._members = [inside(spec["pid"], partial(_join_all, spec)) for spec in config.get("joins", ())]
         for spec in config["streams"]:
-            stream = Stream(spec["host"], spec["sync"], spec["name"], interval_ns)
+            interval_ns = round(float(spec["interval"]) * 1e9)
+            stream = Stream(spec["host"], spec["sync"], spec["name"], interval_ns, bool(spec.get("background")))
             place = inside(spec["pid"], lambda spec=spec, stream=stream: _open(spec, stream))  # type: ignore[misc]
             if not spec.get("told"):
                 place.join()
@@ -226,6 +235,17 @@ def _open(spec: dict[str, Any], stream: Stream) -> Place:
     sock = open_socket(spec["address"], int(spec.get("port", PORT)))
     index = socket.if_nametoindex(spec.get("interface", "eth0"))
     return Place(stream, sock, spec["address"], spec.get("source"), index)
+
+
+def _join_all(spec: dict[str, Any]) -> list[socket.socket]:
+    """In the namespaces of the host: sockets that are members of its channels, and receive nothing."""
+    index = socket.if_nametoindex(spec.get("interface", "eth0"))
+    sockets = []
+    for position, (group, source) in enumerate(spec["channels"]):
+        if position % _MEMBERSHIPS == 0:
+            sockets.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        join(sockets[-1], group, source, index)
+    return sockets
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -34,13 +34,16 @@ _POLL = 0.005
 @dataclass(frozen=True, slots=True)
 class Stream:
     """The probes of one sync: its flow, who sends, who receives (host names). `on_demand`: nothing joins and nothing is
-    sent until `Instruments.begin`."""
+    sent until `Instruments.begin`. `interval`: seconds between two, None: the scenario's. `background`: of no sync (see
+    run/background.py); nobody needs to hear at once of its outages."""
 
     sync: str
     flow: Flow
     source: str
     hosts: tuple[str, ...]
     on_demand: bool = False
+    interval: float | None = None
+    background: bool = False
 
 
 def _port(stream: Stream) -> int:
@@ -52,8 +55,10 @@ class Instruments:
     """Started before a run's first packet, stopped after its last; then they answer."""
 
     def __init__(self, lab: Lab, streams: Sequence[Stream], probe: Probe, folder: Path, emit: Callable[[Event], None],
-                 run: str) -> None:
+                 run: str, joined: Sequence[Stream] = ()) -> None:
+        """`joined`: flows whose destinations are to join, and that carry nothing."""
         self._lab, self._streams, self._probe, self._folder = lab, streams, probe, folder / "probes"
+        self._joined = joined
         self._emit, self._run = emit, run
         self._logs = lab.folder("programs")
         self._lock = threading.Lock()
@@ -126,9 +131,9 @@ class Instruments:
 
     def zero(self, copy: float | None) -> None:
         """The transfer starts now: what is counted, is counted from here. `copy`: the rate of one copy, in bit/s, where
-        there is one sync; else nothing is known of what the links are to carry."""
+        there is one sync (the first of the streams); else nothing is known of what the links are to carry."""
         if copy is not None:
-            (stream,) = self._streams
+            stream = self._streams[0]
             self._asked = asked_rates(self._lab.plan, stream.source, stream.hosts, stream.flow, copy)
         self._watch = Watch(self._lab, [host for stream in self._streams for host in stream.hosts], self._asked)
         self._before = counters.read_counters(self._lab.plan, self._lab.pid_of)
@@ -186,7 +191,7 @@ class Instruments:
         sent = self.sender_summaries.get(stream.sync, {})
         return find_outages(
             read_records(path),
-            interval_s=self._probe.interval,
+            interval_s=self._interval(stream),
             zero_s=zero,
             sent=sent.get("sent"),
             last_sent_ns=sent.get("last_sent_ns"),
@@ -199,7 +204,7 @@ class Instruments:
         """The source's direction, and the rates of all that the data ran over before any fault."""
         if not self._asked:
             return None, {}
-        (stream,) = self._streams
+        stream = self._streams[0]
         (interface,) = self._lab.plan.nodes[stream.source].interfaces
         source = (interface.link, interface.node)
         if stream.flow.group is None:
@@ -260,7 +265,7 @@ class Instruments:
         to = dict.fromkeys(self._listens_at(stream, host) for host in stream.hosts)
         arguments = ["--to", *to, "--source", self._address(stream.source), "--sync", str(stream.flow.number)]
         arguments += ["--port", str(_port(stream))]
-        arguments += ["--interval", str(self._probe.interval), "--size", str(self._probe.size)]
+        arguments += ["--interval", str(self._interval(stream)), "--size", str(self._probe.size)]
 
         arguments += ["--told"] if stream.on_demand else []
 
@@ -286,9 +291,30 @@ class Instruments:
                         "port": _port(stream),
                         "source": source if stream.flow.ssm else None,
                         "told": stream.on_demand,
+                        "interval": self._interval(stream),
+                        "background": stream.background,
                     }
                 )
-        return {"directory": str(self._folder), "interval": self._probe.interval, "streams": streams}
+        return {"directory": str(self._folder), "streams": streams, "joins": self._joins()}
+
+    def _joins(self) -> list[dict[str, Any]]:
+        """What each host joins besides, in the order of the flows."""
+        hosts = dict.fromkeys(host for stream in self._joined for host in stream.hosts)
+        return [
+            {
+                "pid": self._lab.pid_of(host),
+                "interface": "eth0",
+                "channels": [
+                    (stream.flow.group, self._address(stream.source) if stream.flow.ssm else None)
+                    for stream in self._joined
+                    if host in stream.hosts
+                ],
+            }
+            for host in hosts
+        ]
+
+    def _interval(self, stream: Stream) -> float:
+        return self._probe.interval if stream.interval is None else stream.interval
 
     def _listens_at(self, stream: Stream, host: str) -> str:
         """Where a destination's probes go: to its group, or to itself."""

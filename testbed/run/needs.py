@@ -52,7 +52,8 @@ def lab_needs(
 def scenario_needs(scenario: Scenario, plan: Plan, cap: Capabilities, *, impaired: bool, keep: bool) -> Needs:
     """What the runs of a scenario need. `keep`: every run leaves what it delivered in the bundle."""
     schemes = [make_scheme(choice) for choice in scenario.schemes]
-    lab = lab_needs(plan, schemes, profile(scenario.timers), cap, scenario.impairments if impaired else None)
+    timers = profile(scenario.timers, scenario.detection)
+    lab = lab_needs(plan, schemes, timers, cap, scenario.impairments if impaired else None)
     transports = {transport_for(scenario, choice).name for choice in scenario.schemes}
     hosts = {sync.name: len(destinations(plan, sync)) for sync in scenario.syncs}
     shm = 0 if keep else sum(hosts[s.name] * min(s.model.size, IN_FLIGHT) for s in scenario.syncs)

@@ -14,17 +14,19 @@ from testbed.lab.messages import Reading, messages_between, read_igp
 from testbed.plan.paths import ideal_tree
 from testbed.plan.timers import profile
 from testbed.plan.types import Plan
-from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
+from testbed.record import Event, FlowResult, LinkResult, Outcome, Run, SiteResult
 from testbed.run import counters
+from testbed.run.background import Crowd, make_crowd
 from testbed.run.evidence import keep_configs, keep_logs, keep_trees
 from testbed.run.faults import resolve
 from testbed.run.fidelity.judge import assess
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
+from testbed.run.outages import Cause
 from testbed.run.repair import Repairs, Way, way_to_host, way_to_locator, way_to_site, way_to_source
 from testbed.run.signals import uninterrupted
-from testbed.run.stages import find_stages
+from testbed.run.stages import WINDOW_S, find_stages
 from testbed.run.syncs import SyncRun
 from testbed.run.timeline import Timeline, steps
 from testbed.run.transports import transport_for
@@ -71,6 +73,7 @@ class _One:
         self.instruments: Instruments | None = None
         self.timeline: Timeline | None = None
         self.syncs: list[SyncRun] = []
+        self.crowd = Crowd()
         self.zero = 0.0
         self.faulted: tuple[str, ...] = ()
         self.bringup: dict[str, float] = {}
@@ -109,7 +112,7 @@ class _One:
 
     def _bring_up(self, scheme: Scheme) -> Lab:
         job = self.job
-        timers = profile(job.scenario.timers)
+        timers = profile(job.scenario.timers, job.scenario.detection)
         configs = router_configs(job.plan, scheme, timers, job.frr_version)
         lab = self.lab = Lab(
             job.plan,
@@ -152,6 +155,9 @@ class _One:
             sync = SyncRun(cargo, stream, session)
             self.syncs.append(sync)
             sync.prepare(lab, scheme)
+        self.crowd = make_crowd(self.job.scenario.background, scheme, self.job.plan, len(self.syncs) + 1)
+        for stream in self.crowd.streams:
+            scheme.prepare(lab, stream.flow, stream.source, stream.hosts)
 
     def _spawn(self, lab: Lab, node: str, argv: Any, log: Path) -> Any:
         with log.open("ab") as out:
@@ -160,7 +166,8 @@ class _One:
     def _start_instruments(self, lab: Lab, scheme: Scheme) -> None:
         probe = self.job.scenario.probe
         streams = [sync.stream for sync in self.syncs]
-        instruments = Instruments(lab, streams, probe, self.folder, self._emit, self.name)
+        probed, joined = (*streams, *self.crowd.watched), self.crowd.silent
+        instruments = Instruments(lab, probed, probe, self.folder, self._emit, self.name, joined)
         self.instruments = instruments
         instruments.start()
         self._phase("waiting for the first probe at every site")
@@ -261,6 +268,7 @@ class _One:
                 outcome, reason = "invalid", str(judged["invalid"])
         events = self.instruments.events if self.instruments is not None else []
         hosts = [host for sync in self.syncs for host in sync.stream.hosts]
+        timers = profile(self.job.scenario.timers, self.job.scenario.detection)
         repairs = Repairs(self.job.plan, {host: _way(self.scheme, self.job.plan, host) for host in hosts}, events)
         return Run(
             scheme=str(self.choice),
@@ -280,9 +288,11 @@ class _One:
                 repairs.repaired,
                 repairs.concerned,
                 self.scheme.stages,
+                window_s=WINDOW_S + timers.unnoticed,
                 probes_s=self.job.scenario.probe.interval,
             ),
             setups=tuple(row for sync in self.syncs if (row := sync.setup()) is not None),
+            flows=self._flows(),
             fidelity=judged,
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )
@@ -294,13 +304,17 @@ class _One:
         delivery = self.syncs[0].session.delivery
         return delivery.rate / delivery.copies
 
-    def _sites(self) -> tuple[SiteResult, ...]:
+    def _causes(self) -> list[Cause]:
         assert self.instruments is not None
-        faults = [
+        return [
             (e.t, f"{e.detail['action']} {e.detail['link']}" + (" restored" if e.kind == "fault-restored" else ""))
             for e in self.instruments.events
             if e.kind in ("fault", "fault-restored")
         ]
+
+    def _sites(self) -> tuple[SiteResult, ...]:
+        assert self.instruments is not None
+        faults = self._causes()
         results = []
         for sync in self.syncs:
             stream = sync.stream
@@ -325,6 +339,11 @@ class _One:
                         self.instruments.record(self.zero + outage.end_s, "outage-end", site.name, end)
                 results.append(site)
         return tuple(results)
+
+    def _flows(self) -> tuple[FlowResult, ...]:
+        if self.instruments is None or not self.zero:
+            return ()
+        return self.crowd.results(self.instruments, self.zero, self._causes())
 
     def _heard(self, t: float, kind: str, host: str, detail: dict[str, Any]) -> None:
         if self.instruments is not None:

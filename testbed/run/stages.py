@@ -13,6 +13,7 @@ from typing import Any
 from testbed.record import Event
 from testbed.run.costs import Course, find_costs
 
+# How long after its detection a fault is answered for what happens.
 WINDOW_S = 10.0
 SLACK_S = 0.05
 # A scheme's agent says that a change is done once it was told so; a packet may come ahead of that.
@@ -33,11 +34,12 @@ def find_stages(
     repaired: Repaired = lambda host, fault, until: None,
     concerned: Concerned = lambda host, until: None,
     own: Sequence[str] = ("mroute",),
+    window_s: float = WINDOW_S,
     probes_s: float = 0.0,
 ) -> tuple[dict[str, Any], ...]:
     """One row for each fault or restoration and each host whose probes it interrupted, from the events of one run.
 
-    A fault's window ends with the next one, or after WINDOW_S. An outage belongs to it that starts inside
+    A fault's window ends with the next one, or after `window_s`. An outage belongs to it that starts inside
     (SLACK_S early: probes in flight when the link was cut), and so does its end, whenever that is.
     Of several outages of a host in one window the row spans the first's start to the last's end. `sites` orders
     the hosts (default: by name). A fault that interrupted nobody has one row with site "". Times are ms after
@@ -64,7 +66,7 @@ def find_stages(
     rows: list[dict[str, Any]] = []
     for i, fault in enumerate(injections):
         last = i + 1 == len(injections)
-        end = fault.t + WINDOW_S if last else min(injections[i + 1].t, fault.t + WINDOW_S)
+        end = fault.t + window_s if last else min(injections[i + 1].t, fault.t + window_s)
         inside = [e for e in ordered if fault.t <= e.t < end]
         spans = _interruptions(ordered, fault.t - SLACK_S, end if last else end - SLACK_S)
         hosts = sorted(spans, key=lambda h: (sites.index(h) if h in sites else len(sites), h))

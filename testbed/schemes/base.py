@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Any, Protocol
 
 from testbed.errors import Problem, RequestError
@@ -30,6 +31,11 @@ class Flow:
     group: str | None = None
     ssm: bool = False
     copied: bool = False
+
+
+def group(first: str, number: int) -> str:
+    """The group of flow `number` (from 1) in the block of 65,535 that follows the address `first`."""
+    return str(IPv4Address(first) + number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from testbed.packet.bitstring import LENGTHS
 from testbed.plan.frr import PimFeatures, Underlay
 from testbed.plan.types import Plan
 from testbed.schemes import agents
-from testbed.schemes.base import Flow, SchemeEvent
+from testbed.schemes.base import Flow, SchemeEvent, group
 from testbed.schemes.options import chosen
 from testbed.spec.scenario import OptionValue
 from testbed.spec.topology import Router
@@ -51,7 +51,7 @@ class Bier:
         self._bsl, self._ways = int(choice["bsl"]), int(choice["ways"])
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"232.2.0.{number}", ssm=True)
+        return Flow(number, group("232.2.0.0", number), ssm=True)
 
     def start(self, lab: Lab) -> None:
         """A forwarder and an agent in every BFR, all at once."""

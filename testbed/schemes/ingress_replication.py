@@ -15,7 +15,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading
 from testbed.plan.frr import PimFeatures
 from testbed.plan.types import Plan
-from testbed.schemes.base import Flow, SchemeEvent
+from testbed.schemes.base import Flow, SchemeEvent, group
 from testbed.schemes.options import chosen
 from testbed.schemes.replication import ReplicationAgents
 from testbed.spec.scenario import OptionValue
@@ -39,7 +39,7 @@ class IngressReplication:
         self._leaves: dict[int, set[str]] = {}  # by flow: the routers that hold its leaf segment
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"232.4.0.{number}", ssm=True, copied=True)
+        return Flow(number, group("232.4.0.0", number), ssm=True, copied=True)
 
     def start(self, lab: Lab) -> None:
         self.agents.start(lab)

@@ -12,7 +12,7 @@ from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.plan.frr import PimFeatures, Underlay
-from testbed.schemes.base import Flow, SchemeEvent, refuse_options
+from testbed.schemes.base import Flow, SchemeEvent, group, refuse_options
 from testbed.spec.scenario import OptionValue
 
 DEADLINE = 60.0
@@ -72,7 +72,7 @@ class PimSsm(_Pim):
     features: PimFeatures | None = PimFeatures(mode="ssm")
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"232.1.0.{number}", ssm=True)
+        return Flow(number, group("232.1.0.0", number), ssm=True)
 
 
 class PimSm(_Pim):
@@ -83,7 +83,7 @@ class PimSm(_Pim):
     features: PimFeatures | None = PimFeatures(mode="sm")
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"239.1.0.{number}", ssm=False)
+        return Flow(number, group("239.1.0.0", number), ssm=False)
 
 
 def _ask(node: Node, command: str) -> dict[str, Any]:

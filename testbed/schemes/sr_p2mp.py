@@ -24,7 +24,7 @@ from testbed.lab.waiting import until
 from testbed.plan.frr import PimFeatures
 from testbed.plan.types import Plan, Role
 from testbed.schemes import agents
-from testbed.schemes.base import Flow, SchemeEvent
+from testbed.schemes.base import Flow, SchemeEvent, group
 from testbed.schemes.ingress_replication import router_id
 from testbed.schemes.options import chosen
 from testbed.schemes.replication import ReplicationAgents
@@ -59,7 +59,7 @@ class SrP2mp:
         self.underlay = self.agents.underlay
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"232.3.0.{number}", ssm=True)
+        return Flow(number, group("232.3.0.0", number), ssm=True)
 
     def start(self, lab: Lab) -> None:
         node = self.controller(lab)

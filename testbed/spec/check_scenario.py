@@ -54,9 +54,22 @@ def scenario_findings(scenario: Scenario, known: Known | None, *, topology: bool
     """Every problem. `known` None: names from the floors above are not asked about. `topology` False: it is
     in error itself, so nothing is asked that depends on it."""
     found = [*_names(scenario, known), *_syncs(scenario), *_how_many(scenario), *_times(scenario), *_probe(scenario)]
+    found += _background(scenario)
     if topology:
         found += [*_destinations(scenario), *_targets(scenario), *_packets(scenario), *_rate(scenario)]
     return found
+
+
+def _background(scenario: Scenario) -> Iterator[Finding]:
+    asked = scenario.background
+    if asked is None:
+        return
+    if asked.watched > asked.flows:
+        what = f"{asked.watched} of {asked.flows} background flows cannot be watched"
+        yield Finding(("background", "watched"), what, f"watch {asked.flows} at most")
+    if asked.watched and scenario.probe.interval == 0:
+        what = "background flows are watched by probes, and the scenario has none"
+        yield Finding(("background", "watched"), what, "give probe an interval, or say watched: 0")
 
 
 def ideal_tree(topology: Topology, sites: Collection[str]) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ class Overrides:
     repetitions: str | int | None = None
     seed: str | int | None = None
     topology: str | None = None
+    detection: str | None = None
     impairments: str | None = None
 
 
@@ -129,7 +130,7 @@ def _override(scenario: Scenario, overrides: Overrides, known: Known | None, pro
         model = _value(Model, {"size": overrides.size}, "--size", problems)
         if model is not None:
             changes["syncs"] = tuple(_resized(sync, model.size) for sync in scenario.syncs)
-    for key in ("repetitions", "seed", "impairments"):
+    for key in ("repetitions", "seed", "detection", "impairments"):
         if (text := getattr(overrides, key)) is not None:
             field = Scenario.model_fields[key]
             flag = {"repetitions": "--repeat"}.get(key, f"--{key}")

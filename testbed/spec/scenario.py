@@ -11,6 +11,9 @@ from testbed.spec.types import Duration, Impairments, Name, Rate, Size, Spec
 
 OptionValue = str | int | float | bool
 
+# By what a router learns that a link has failed; see Scenario.
+Detection = Literal["carrier", "bfd-3x50", "bfd-3x300", "dead-timer"]
+
 
 class SchemeChoice(Spec):
     """A scheme and its options. Written `bier`, `bier:encapsulation=mpls,bsl=256`, or as a mapping."""
@@ -98,6 +101,19 @@ class Probe(Spec):
     settle: Duration = 1.0
 
 
+class Background(Spec):
+    """Other flows from the repository to every site's storage host, set up beforehand, as other syncs would load the
+    control plane: a scheme that keeps state for a flow repairs all of them when a link fails.
+
+    They carry no model. `watched` of the `flows`, evenly spread and the last among them, carry a probe every `interval`
+    seconds each, so that their outages can be told; the others carry nothing. Schemes without groups have none of it.
+    """
+
+    flows: Annotated[int, Field(ge=1, le=1000)]
+    watched: Annotated[int, Field(ge=0, le=32)] = 8
+    interval: Annotated[Duration, Field(gt=0)] = 0.01
+
+
 class Target(Spec):
     """What a fault hits: a link by name (`r1-r2`), or the core link whose ideal tree carries most sites."""
 
@@ -121,17 +137,25 @@ class Fault(Spec):
 
 
 class Scenario(Spec):
-    """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology."""
+    """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology.
+
+    `detection` is by what routers learn that a link has failed, and nothing else: `carrier`, lost at both ends, with
+    no BFD; `bfd-3x50` and `bfd-3x300`, three missing BFD packets at 50 or 300 ms; `dead-timer`, OSPF's own. With the
+    latter three a link that is cut keeps its carrier, as behind a switch or a transport network that does not pass the
+    failure on. None: carrier, and what BFD the timers have beside it.
+    """
 
     name: Name
     description: str = ""
     topology: Topology
     schemes: Annotated[tuple[SchemeChoice, ...], Field(min_length=1)]
     timers: Literal["fast", "default", "rfc"] = "fast"
+    detection: Detection | None = None
     impairments: Impairments = "auto"
     syncs: Annotated[tuple[Sync, ...], Field(min_length=1)] = (Sync(),)
     transport: Transport = Transport()
     probe: Probe = Probe()
+    background: Background | None = None
     timeline: tuple[Fault, ...] = ()
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
     seed: int = 1

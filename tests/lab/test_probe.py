@@ -40,10 +40,10 @@ def collector_config(
 ) -> str:
     streams = [
         {"sync": 1, "name": "sync", "host": host, "pid": lab.pid(host), "address": GROUP.get(mode, ADDRESS[host])}
-        | {"source": source if mode == "ssm" else None, "told": told}
+        | {"source": source if mode == "ssm" else None, "told": told, "interval": INTERVAL_S}
         for host in ("a", "b")
     ]
-    return json.dumps({"directory": str(directory), "interval": INTERVAL_S, "streams": streams})
+    return json.dumps({"directory": str(directory), "streams": streams})
 
 
 def sender(lab: Spaces, mode: str, **more: Any) -> Any:

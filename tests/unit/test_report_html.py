@@ -96,7 +96,7 @@ def test_every_part_is_there(html: str) -> None:
         "stands for 44.3", "Threats to validity", "Method", "Provenance", "8.4.4", "events.jsonl",
     ):  # fmt: skip
         assert part in text
-    assert html.count("<svg") == 6
+    assert html.count("<svg") == 7
 
 
 def test_the_numbers_are_those_of_the_runs(sample: Bundle, html: str) -> None:
@@ -242,6 +242,7 @@ def test_the_stages_of_a_fault_stand_in_their_course_with_the_medians_of_the_las
         ["cut a-b", "LSA arrived", "3.0 ms"],
         ["cut a-b", "IGP repaired the path", "28 ms"],
         ["cut a-b", "First packet after", "30 ms"],
+        ["cut a-b", "From detection to packets", "29 ms"],
         ["cut a-b", "Beyond the IGP", "2.0 ms"],
         ["cut a-b", "Tree computed", "4.0 ms"],  # a scheme's own, unknown here
     ]

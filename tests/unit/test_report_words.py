@@ -121,5 +121,8 @@ def test_the_timers_in_effect_are_told_with_the_reason() -> None:
     assert told.sentence.endswith("because this network has 30 links.")
     none = words.timers(scenario(timers="rfc"), {"timers": {"ospf": {"hello": 10, "dead": 40}, "bfd": None}})
     assert (none.brief, none.changed) == ("rfc, no BFD", "")
+    slow = words.timers(scenario(detection="dead-timer"), {"timers": {"bfd": None}})
+    assert slow.brief == "fast, no BFD, detection by dead-timer"
+    assert slow.sentence.endswith("its routers learn of it from OSPF's dead timer alone.")
     old = words.timers(scenario(), {})
     assert (old.brief, old.sentence) == ("fast", "Protocol timers are of the profile “fast”.")

@@ -124,6 +124,7 @@ def test_a_stall_of_a_period_does_not_count_and_a_slow_sender_does() -> None:
     rows = [(0.0, 0, 0), *((float(t), 1000 * (t - (t > 4)), 0) for t in range(1, 9))]
     assert link_rates(samples(*rows), {A: 8000.0}, A, 10**6, None) == {A: LinkRate(8000.0, 8000.0)}
     assert link_rates(steady(8, 600), {A: 8000.0}, A, 10**6, None)[A].ratio == 0.6
+    assert link_rates(steady(8, 20), {A: 8000.0}, A, 10**6, None)[A].ratio == 0.02
 
 
 def test_what_a_sync_asks_of_each_link() -> None:

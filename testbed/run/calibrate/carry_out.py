@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from testbed.plan.build import make_plan
 from testbed.run.calibrate.calibration import Calibration, Carried, file_of, load, save
 from testbed.run.calibrate.search import highest
 from testbed.run.calibrate.trial import Trial, attempt, rate_of
+from testbed.run.fidelity.kernel import idle_between, parse_stat
 from testbed.run.observer import Observer
 from testbed.spec.scenario import Scenario, SchemeChoice
 from testbed.units import format_rate
 
 Tried = Callable[[SchemeChoice, Trial], None]
+
+# A machine of which other work takes more than this is not the one that is to be calibrated.
+QUIET = 0.1
+_LISTEN = 2.0
+
+
+def busy_with_others(seconds: float = _LISTEN) -> float:
+    """The share of this machine's processor time, 0..1, that is used now, while nothing of ours runs."""
+    stat = Path("/proc/stat")
+    before = parse_stat(stat.read_text())
+    time.sleep(seconds)
+    idle = idle_between(before, parse_stat(stat.read_text()))
+    return 1 - sum(idle.values()) / len(idle)
 
 
 def calibrate(scenario: Scenario, observer: Observer, tried: Tried, *, impaired: bool) -> dict[str, Carried]:

@@ -17,8 +17,9 @@ from testbed.run.counters import Direction
 from testbed.run.fidelity.kernel import parse_sent
 from testbed.schemes import Flow
 
-# A direction that carried less of its rate is not on the scheme's own tree: the data did not run there.
-ON_THE_TREE = 0.1
+# In a period in which the source sent less of its highest rate, it announced or waited. A direction that carried less
+# of its part of what was sent is not on the scheme's own tree: the data did not run there.
+RUNNING = 0.1
 # Periods that a rate is taken from, at least; of fewer none is.
 LEAST_PERIODS = 4
 
@@ -65,17 +66,18 @@ def link_rates(
     if not samples or source not in asked:
         return {}
     begun = samples[0].sent.get(source, 0)
+    periods = list(pairwise(samples))
+    floor = RUNNING * max((_rate(a, b, source) for a, b in periods), default=0.0)
     running = [
         (a, b)
-        for a, b in pairwise(samples)
-        if b.sent.get(source, 0) - begun <= copy
-        and (until is None or b.t <= until)
-        and _rate(a, b, source) > ON_THE_TREE * asked[source]
+        for a, b in periods
+        if b.sent.get(source, 0) - begun <= copy and (until is None or b.t <= until) and _rate(a, b, source) > floor
     ][1:]
     if len(running) < LEAST_PERIODS:
         return {}
-    achieved = {d: statistics.median(_rate(a, b, d) for a, b in running) for d in asked}
-    return {d: LinkRate(asked[d], rate) for d, rate in achieved.items() if rate > ON_THE_TREE * asked[d]}
+    achieved = {d: LinkRate(asked[d], statistics.median(_rate(a, b, d) for a, b in running)) for d in asked}
+    least = RUNNING * achieved[source].ratio
+    return {direction: rate for direction, rate in achieved.items() if rate.ratio > least}
 
 
 def _rate(a: Sample, b: Sample, direction: Direction) -> float:
@@ -85,19 +87,17 @@ def _rate(a: Sample, b: Sample, direction: Direction) -> float:
 class RateSampler:
     """Reads the octets sent in these directions once a period, in a thread, from `start` to `stop`.
 
-    A reading takes some 50 us a node: 100 nodes take a fiftieth of a core.
+    A reading takes some 50 us a node, and the period grows with them: it is a fortieth of a core at most.
     """
 
-    def __init__(
-        self, plan: Plan, pid_of: Callable[[str], int], directions: Iterable[Direction], period_s: float = 0.25
-    ) -> None:
+    def __init__(self, plan: Plan, pid_of: Callable[[str], int], directions: Iterable[Direction]) -> None:
         wanted = set(directions)
         self._nodes = {
             name: (Path(f"/proc/{pid_of(name)}/net/dev"), names)
             for name, node in plan.nodes.items()
             if (names := {i.name: i.link for i in node.interfaces if (i.link, name) in wanted})
         }
-        self._period_s = period_s
+        self._period_s = 0.1 + 0.002 * len(self._nodes)
         self._stop = threading.Event()
         self._samples: list[Sample] = []
         self._thread = threading.Thread(target=self._run, name="rate-sampler", daemon=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from testbed.run.fidelity.kernel import parse_schedstat
 
+SOFTIRQ = "ksoftirqd"
+
 Process = tuple[str, str]  # the node and what runs there, such as ("r1", "mcfwd")
 Turns = dict[Process, tuple[int, int]]  # ns waited for a core, and turns got, since its start
 
@@ -32,6 +34,17 @@ def read_turns(pids: Mapping[Process, int]) -> Turns:
             if counted[1]:
                 turns[process] = counted
     return turns
+
+
+def softirq_threads(proc: Path = Path("/proc")) -> dict[Process, int]:
+    """The kernel's threads that forward packets where a core has more of them than it takes on the way, by core."""
+    found = {}
+    for path in proc.glob("[0-9]*/comm"):
+        with suppress(OSError):
+            name, _, core = path.read_text().strip().partition("/")
+            if name == SOFTIRQ:
+                found[f"core {core}", name] = int(path.parent.name)
+    return found
 
 
 def delays(before: Turns, after: Turns) -> dict[str, Delay]:

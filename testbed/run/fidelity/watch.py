@@ -12,7 +12,7 @@ from testbed.run.fidelity.forwarders import Forwarded, growth, read_forwarders
 from testbed.run.fidelity.kernel import udp_counts
 from testbed.run.fidelity.load import HostLoad, LoadSampler
 from testbed.run.fidelity.rates import RateSampler, Sample
-from testbed.run.fidelity.turns import Delay, Turns, delays, read_turns
+from testbed.run.fidelity.turns import Delay, Turns, delays, read_turns, softirq_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Watch:
     def __init__(self, lab: Lab, hosts: Iterable[str], directions: Iterable[Direction]) -> None:
         self._lab = lab
         self._hosts = {host: lab.pid_of(host) for host in hosts}
+        self._softirqs = softirq_threads()
         self._udp = udp_counts(self._hosts)
         self._turns = self._read_turns()
         self._forwarders = self._read_forwarders()
@@ -58,7 +59,8 @@ class Watch:
         return self._watched
 
     def _read_turns(self) -> Turns:
-        return read_turns({process: running.pid for process, running in self._lab.daemons.items()})
+        daemons = {process: running.pid for process, running in self._lab.daemons.items()}
+        return read_turns(daemons | self._softirqs)
 
     def _read_forwarders(self) -> dict[str, Forwarded]:
         names = [node for node, name in self._lab.daemons if name == "mcfwd"]
