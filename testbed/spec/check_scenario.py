@@ -150,7 +150,8 @@ def _how_many(scenario: Scenario) -> Iterator[Finding]:
         total += sync.count
         if total > MAX_SYNCS >= total - sync.count:
             what = f"with sync {sync.name} there are more than {MAX_SYNCS} syncs"
-            yield Finding(("syncs", index, "count"), what, "each has a group of its own, and there are no more")
+            hint = "each has processes of its own at every site; flows without a model are background"
+            yield Finding(("syncs", index, "count"), what, hint)
 
 
 def _destinations(scenario: Scenario) -> Iterator[Finding]:
