@@ -30,15 +30,15 @@ def _outage(told: Costs) -> float:
 
 
 _LINES: tuple[tuple[str, Callable[[Costs], float | None], fmt.Format], ...] = (
-    ("Until a router noticed", _told("detection_ms"), fmt.ms),
-    ("IGP: until it had told", _told("igp_ms"), fmt.ms),
+    ("Detection", _told("detection_ms"), fmt.ms),
+    ("IGP", _told("igp_ms"), fmt.ms),
     ("Controller", _told("controller_ms"), fmt.ms),
-    ("… computing trees, by the wall clock", _told("computing_ms"), fmt.ms),
-    ("… the same, processor time", _told("computing_cpu_ms"), fmt.ms),
-    ("Its messages on their way, and the answers", _told("messages_ms"), fmt.ms),
-    ("… messages that waited for each other", _told("rounds"), fmt.count),
-    ("Routers: until their state was in force", _told("routers_ms"), fmt.ms),
-    ("The first packet's way", _told("packet_ms"), fmt.ms),
+    ("… trees, wall clock", _told("computing_ms"), fmt.ms),
+    ("… trees, processor", _told("computing_cpu_ms"), fmt.ms),
+    ("Its messages' way", _told("messages_ms"), fmt.ms),
+    ("… one after another", _told("rounds"), fmt.count),
+    ("Routers", _told("routers_ms"), fmt.ms),
+    ("First packet's way", _told("packet_ms"), fmt.ms),
     ("Unexplained", _told("unexplained_ms"), fmt.ms),
     ("Outage", _outage, fmt.ms),
 )
@@ -60,8 +60,9 @@ def costs(series: Sequence[Series]) -> Table:
                 rows.append((Cell(fault), Cell(head), *cells))
     note = (
         "Of the site with the longest outage; medians over the runs that count, so that with several runs the parts "
-        "need not add up to the outage, as they do in each. Unexplained: after the last moment that is known, and more "
-        "than the packet's way and the wait for the next probe."
+        "need not add up to the outage, as they do in each. Detection: until a router noticed. IGP: until it had told. "
+        "Controller: its own time; its messages' way is there and back, and that many waited for each other. Routers: "
+        "until their state was in force. Unexplained: beyond that, the packet's way and the wait for the next probe."
         if rows
         else ""
     )
