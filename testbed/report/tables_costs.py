@@ -15,9 +15,9 @@ Costs = Mapping[str, Any]
 
 # As in run/costs.py. Together they are the outage.
 _PARTS = (
-    "detection_ms", "igp_ms", "controller_ms", "messages_ms", "routers_ms", "packet_ms", "unexplained_ms",
+    "detection_ms", "igp_ms", "controller_ms", "distance_ms", "held_ms", "routers_ms", "packet_ms", "unexplained_ms",
 )  # fmt: skip
-_OF_A_CONTROLLER = ("controller_ms", "computing_ms", "computing_cpu_ms", "messages_ms", "rounds")
+_OF_A_CONTROLLER = ("controller_ms", "computing_ms", "computing_cpu_ms", "distance_ms", "held_ms", "rounds")
 
 
 def _told(key: str) -> Callable[[Costs], float | None]:
@@ -35,8 +35,9 @@ _LINES: tuple[tuple[str, Callable[[Costs], float | None], fmt.Format], ...] = (
     ("Controller", _told("controller_ms"), fmt.ms),
     ("… trees, wall clock", _told("computing_ms"), fmt.ms),
     ("… trees, processor", _told("computing_cpu_ms"), fmt.ms),
-    ("Its messages' way", _told("messages_ms"), fmt.ms),
+    ("Distance, of its messages", _told("distance_ms"), fmt.ms),
     ("… one after another", _told("rounds"), fmt.count),
+    ("… held up on their way", _told("held_ms"), fmt.ms),
     ("Routers", _told("routers_ms"), fmt.ms),
     ("First packet's way", _told("packet_ms"), fmt.ms),
     ("Unexplained", _told("unexplained_ms"), fmt.ms),
@@ -61,8 +62,9 @@ def costs(series: Sequence[Series]) -> Table:
     note = (
         "Of the site with the longest outage; medians over the runs that count, so that with several runs the parts "
         "need not add up to the outage, as they do in each. Detection: until a router noticed. IGP: until it had told. "
-        "Controller: its own time; its messages' way is there and back, and that many waited for each other. Routers: "
-        "until their state was in force. Unexplained: beyond that, the packet's way and the wait for the next probe."
+        "Distance: the messages' way there and back, of as many as waited for each other, each as fast as ever between "
+        "the two; what they took beyond that, they were held up. Routers: until their state was in force. Unexplained: "
+        "beyond that, the packet's way and the wait for the next probe."
         if rows
         else ""
     )
