@@ -11,11 +11,13 @@ Layout of a bundle:
     runs.json              a list of Run
     report.html            made from the above
     runs/<scheme>-<rep>/   frr/<node>/*.conf, log/<node>/*, delivery/<sync>/<host>/*, probes/<sync>-<host>.npz,
-                           tree/<router>.json, delivered/<host>/<sync>/* (with --keep)
+                           tree/<router>.json, timeline.yaml (the faults as they hit),
+                           delivered/<host>/<sync>/* (with --keep)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -125,17 +127,26 @@ class Run:
     bringup: dict[str, float] = field(default_factory=dict)
 
 
+def fault_words(detail: Mapping[str, Any]) -> str:
+    """A fault in words, from its event's detail: `cut r1-r2`, `maintenance r1-r2 (cost out)`."""
+    step = f" ({detail['step']})" if detail.get("step") else ""
+    if detail.get("text"):
+        return f"{detail['text']}{step}"
+    target = detail.get("link") or detail.get("target") or ""
+    return f"{detail.get('action', 'fault')} {target}".strip()
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened, stamped on CLOCK_MONOTONIC.
 
-    `kind`: phase, sync-start, fault, fault-restored; setup and flow-set-up (a sync set up on demand: begun, and done as
-    far as its scheme sees to that), joined and left (its probes' receiver at a destination); link-down, link-up, route,
-    mroute, overrun (the kernels', see run/monitor.py); bfd, neighbour, lsa, frr-clock, unwatched (FRR's logs', see
-    run/frr_log.py); first-probe, silent and heard-again (as seen live), outage-start and outage-end (from the records,
-    afterwards), first-byte, delivered; and those of a scheme's own control plane, such as bift (docs/bier.md). `run` is
-    `<scheme>-<repetition>`; `node` is "" where none applies. The file is in the order in which events became known; the
-    reader sorts them by their times.
+    `kind`: phase, sync-start, fault, fault-restored, fault-skipped (docs/faults.md); setup and flow-set-up (a sync set
+    up on demand: begun, and done as far as its scheme sees to that), joined and left (its probes' receiver at a
+    destination); link-down, link-up, route, mroute, overrun (the kernels', see run/monitor.py); bfd, neighbour, lsa,
+    frr-clock, unwatched (FRR's logs', see run/frr_log.py); first-probe, silent and heard-again (as seen live),
+    outage-start and outage-end (from the records, afterwards), first-byte, delivered; and those of a scheme's own
+    control plane, such as bift (docs/bier.md). `run` is `<scheme>-<repetition>`; `node` is "" where none applies. The
+    file is in the order in which events became known; the reader sorts them by their times.
     """
 
     t: float

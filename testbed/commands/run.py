@@ -22,6 +22,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--size", help="instead of the models' sizes, for example 2GiB")
     parser.add_argument("--repeat", metavar="N", help="repetitions of every scheme")
     parser.add_argument("--seed", metavar="N", help="instead of the scenario's seed")
+    parser.add_argument("--timeline", metavar="FILE", help="instead of the scenario's faults: a bundle's timeline.yaml")
     parser.add_argument(
         "--detection",
         metavar="|".join(get_args(Detection)),
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
             repetitions=options.repeat,
             seed=options.seed,
             topology=options.topology,
+            timeline=options.timeline,
             detection=options.detection,
             impairments=options.impairments,
         ),

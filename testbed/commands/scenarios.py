@@ -35,7 +35,7 @@ def find_scenario(ref: str, overrides: Overrides) -> Scenario:
     from testbed.spec.check_scenario import Known
     from testbed.transfer.registry import TRANSPORTS
 
-    known = Known(SCHEMES.keys(), TRANSPORTS.keys(), ACTIONS.keys(), carried())
+    known = Known(SCHEMES.keys(), TRANSPORTS.keys(), ACTIONS, carried())
     scenario = load_scenario(ref, overrides=overrides, known=known)
     problems: list[Problem] = []
     for choice in scenario.schemes:

@@ -26,6 +26,11 @@ def add(commands: Commands) -> None:
     up.add_argument("--timers", default="fast", choices=("fast", "default", "rfc"))
     up.add_argument("--lab", help="the lab's id; default: a random one")
     impairments_flags(up)
+    up.add_argument(
+        "--impairable",
+        action="store_true",
+        help="an impairment engine on every link between routers, for `testbed fault inject degrade`",
+    )
     json_flag(up)
     up.set_defaults(run=_up)
     down = commands.add_parser("down", help="end a running lab")
@@ -41,6 +46,7 @@ def _up(options: argparse.Namespace) -> int:
     argv += ["--scheme", options.scheme, "--timers", options.timers]
     argv += ["--lab", options.lab] if options.lab else []
     argv += ["--impairments", options.impairments] if options.impairments else []
+    argv += ["--impairable"] if options.impairable else []
     argv += ["--without-impairments"] if options.without_impairments else []
     keeper = subprocess.Popen(
         argv,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -14,7 +15,7 @@ from testbed import plan as plans
 from testbed.errors import Problem, RequestError
 from testbed.lab import links, silence, srv6
 from testbed.lab.convergence import wait_for_igp
-from testbed.lab.daemon import died, dry_run, start_daemons, write_configs
+from testbed.lab.daemon import Daemon, died, dry_run, start_daemon, start_daemons, write_configs
 from testbed.lab.impairments.base import Engine
 from testbed.lab.impairments.choose import choose
 from testbed.lab.node import Node
@@ -59,7 +60,9 @@ class Lab:
         self.registry = Registry(plan.topology.name, name)
         folder = self.registry.folder / "nodes"
         self.nodes = {n.name: Node(n, folder / n.name, self.registry.environment) for n in plan.nodes.values()}
-        self.daemons: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self.daemons: dict[tuple[str, str], subprocess.Popen[bytes]] = {}  # those that should be running
+        self.on_restart: list[Callable[[str, str], None]] = []  # called with (node, daemon) when one runs again
+        self._starters: dict[tuple[str, str], Callable[[], subprocess.Popen[bytes]]] = {}  # in their order
         self.timings: dict[str, float] = {}
         # What each direction of a link (its name, the node that sends) is like now, where that is not what was planned.
         self._reshaped: dict[tuple[str, str], plans.Shape] = {}
@@ -111,13 +114,71 @@ class Lab:
         path.mkdir(exist_ok=True)
         return path
 
-    def cut(self, link: str) -> None:
-        """Take a link down: both ends lose their carrier."""
-        links.set_state(self._ends(link), "down")
+    def cut(self, *names: str) -> None:
+        """Take links down, all at once: both ends of each lose their carrier. Raises RequestError."""
+        links.set_state(self._ends(names), "down")
 
-    def restore(self, link: str) -> None:
-        """Bring a link up again."""
-        links.set_state(self._ends(link), "up")
+    def restore(self, *names: str) -> None:
+        """Bring links up again. Raises RequestError."""
+        links.set_state(self._ends(names), "up")
+
+    def keep(
+        self,
+        node: str,
+        name: str,
+        start: Callable[[], subprocess.Popen[bytes]],
+        running: subprocess.Popen[bytes] | None = None,
+    ) -> None:
+        """Answer for a daemon of a node from now on: the process that is `running`, else what `start` starts, which
+        also starts it again after its death."""
+        self._starters[node, name] = start
+        self.daemons[node, name] = running or start()
+
+    def daemon_names(self, node: str) -> tuple[str, ...]:
+        """The daemons of a node, dead or alive, in the order in which they are started."""
+        return tuple(name for owner, name in self._starters if owner == node)
+
+    def kill_daemon(self, node: str, name: str) -> None:
+        """Kill a daemon; from now on nobody expects it to run. Nothing happens to one that does not."""
+        process = self.daemons.pop((node, name), None)
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def start_daemon(self, node: str, name: str) -> None:
+        """Start a daemon that was killed, as it was started at first, and wait until it takes commands.
+
+        Raises LabError."""
+        if (node, name) not in self.daemons:
+            self.daemons[node, name] = self._starters[node, name]()
+            for tell in self.on_restart:
+                tell(node, name)
+
+    def restart_frr(self, node: str) -> None:
+        """Kill what runs of FRR at a router, and start all of it in its order. Raises LabError."""
+        names = [name for name in self.daemon_names(node) if name in self.configs[node].daemons]
+        for name in names:
+            self.kill_daemon(node, name)
+        for name in names:
+            self.start_daemon(node, name)
+
+    def crash(self, node: str) -> None:
+        """Kill every process of a node and take its links down, at both ends. Hosts behind it only lose the carrier:
+        they would lose their routes otherwise, and nobody gives those back."""
+        names = self.daemon_names(node)
+        links.set_state(self._around(node), "down")
+        dying = [process for name in names if (process := self.daemons.pop((node, name), None)) is not None]
+        for process in (*dying, *self.nodes[node].processes):
+            if process.poll() is None:
+                process.kill()
+        for process in (*dying, *self.nodes[node].processes):
+            process.wait()
+
+    def revive(self, node: str) -> None:
+        """Bring a crashed node back: its links, then its daemons, in their order. Raises LabError."""
+        links.set_state(self._around(node), "up")
+        for name in self.daemon_names(node):
+            self.start_daemon(node, name)
 
     def reshape(
         self,
@@ -173,7 +234,7 @@ class Lab:
     def dead_daemons(self) -> tuple[str, ...]:
         """The daemons that ended though nobody asked them to."""
         engine = self.engine.why_dead() if self.engine is not None else ""
-        return (*died(self.daemons), *([engine] if engine else []))
+        return (*died(dict(self.daemons)), *([engine] if engine else []))
 
     def stop(self) -> None:
         """End every process, and with them the namespaces, links and mounts; then remove the lab's folders."""
@@ -216,25 +277,37 @@ class Lab:
             srv6.configure(node)
 
     def _start_daemons(self) -> None:
-        routers = [(node, self.configs[node.name]) for node in self.routers]
-        for node, config in routers:
+        routers = []
+        for node in self.routers:
+            config = self.configs[node.name]
             write_configs(node, config)
-        self.daemons = start_daemons(routers)
+            routers.append([Daemon(node, name, config.options.get(name, ())) for name in config.daemons])
+        processes = start_daemons(routers)
+        for daemon in (each for daemons in routers for each in daemons):
+            key = daemon.node.name, daemon.name
+            self.keep(*key, partial(start_daemon, daemon), processes[key])
 
     @property
     def _srv6(self) -> bool:
         """All routers have a locator, or none has."""
         return any(config.srv6 for config in self.configs.values())
 
-    def _ends(self, link: str) -> Iterable[tuple[Node, plans.Interface]]:
-        found = self.plan.links.get(link)
-        if found is None:
-            raise RequestError([Problem(f"there is no link {link!r}", hint=f"links: {', '.join(self.plan.links)}")])
-        return ((self.nodes[found.a.node], found.a), (self.nodes[found.b.node], found.b))
+    def _ends(self, names: Iterable[str]) -> list[tuple[Node, plans.Interface]]:
+        names = list(names)
+        if unknown := [name for name in names if name not in self.plan.links]:
+            hint = f"links: {', '.join(self.plan.links)}"
+            raise RequestError([Problem(f"there is no link {name!r}", hint=hint) for name in unknown])
+        return [(self.nodes[end.node], end) for name in names for end in _both(self.plan.links[name])]
+
+    def _around(self, node: str) -> list[tuple[Node, plans.Interface]]:
+        """The ends of a node's links; of those to hosts only its own."""
+        found = [self.plan.links[interface.link] for interface in self.nodes[node].spec.interfaces]
+        ends = [end for link in found for end in _both(link) if not link.is_lan or end.node == node]
+        return [(self.nodes[end.node], end) for end in ends]
 
     def _directions(self, link: str, sender: str | None) -> list[tuple[Node, plans.Interface]]:
         """The sending ends of a link's directions."""
-        ends = list(self._ends(link))
+        ends = list(self._ends([link]))
         chosen = [(node, end) for node, end in ends if sender in (None, node.name)]
         if not chosen:
             hint = f"its directions are named by the node that sends: {', '.join(node.name for node, _ in ends)}"
@@ -244,7 +317,7 @@ class Lab:
     def _far_ends(self, link: str, sender: str | None) -> list[tuple[Node, plans.Interface]]:
         """Where a link's directions arrive."""
         senders = [node.name for node, _ in self._directions(link, sender)]
-        return [(node, end) for node, end in self._ends(link) if end.peer_node in senders]
+        return [(node, end) for node, end in self._ends([link]) if end.peer_node in senders]
 
     def _has_engine(self, link: str) -> bool:
         return self.engine is not None and link in self.engine.links
@@ -259,3 +332,7 @@ class Lab:
         start = time.monotonic()
         work()
         self.timings[name] = time.monotonic() - start
+
+
+def _both(link: plans.Link) -> tuple[plans.Interface, plans.Interface]:
+    return link.a, link.b

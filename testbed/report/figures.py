@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from testbed.bundle import SCENARIO, Bundle, run_id
 from testbed.errors import Problem, RequestError
-from testbed.record import Event, Run, SiteResult
+from testbed.record import Event, Run, SiteResult, fault_words
 from testbed.report.loose import number
 from testbed.report.stats import Summary, summarise
 from testbed.spec.scenario import Scenario
@@ -299,23 +299,21 @@ class FaultWindow:
 
 
 def fault_windows(events: Sequence[Event], run: Run) -> tuple[FaultWindow, ...]:
-    """The faults of a run, each with its restoration: the first one after it of the same link."""
+    """The faults of a run, each with its restoration: the first one after it of the same fault."""
     restored = [e for e in events if e.kind == "fault-restored"]
     windows = []
     for fault in (e for e in events if e.kind == "fault"):
-        end = next((r for r in restored if r.t >= fault.t and _same_link(fault, r)), None)
+        end = next((r for r in restored if r.t >= fault.t and _same(fault, r)), None)
         if end:
             restored.remove(end)
         windows.append(FaultWindow(fault_label(fault), fault.t - run.zero, end.t - run.zero if end else None))
     return tuple(windows)
 
 
-def _same_link(fault: Event, other: Event) -> bool:
-    return fault.detail.get("link") == other.detail.get("link")
+def _same(fault: Event, other: Event) -> bool:
+    return fault.detail.get("id") == other.detail.get("id") and fault_label(fault) == fault_label(other)
 
 
 def fault_label(event: Event) -> str:
     """`cut r1-r2`, from a fault event's detail."""
-    detail = event.detail
-    target = detail.get("link") or detail.get("target") or event.node
-    return f"{detail.get('action', 'fault')} {target}".strip()
+    return fault_words(event.detail)

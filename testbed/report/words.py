@@ -50,9 +50,9 @@ def _timeline(scenario: Scenario) -> str:
         return "no faults"
     parts = []
     for fault in scenario.timeline[:3]:
-        target = fault.target.link or "the core link that carries the tree to most sites"
         back = f", restored {fault.duration:g} s later" if fault.duration is not None else ", never restored"
-        parts.append(f"{fault.action} of {target} after {fault.at:g} s{back}")
+        own = " ".join(f"{key} {value}" for key, value in fault.parameters.items())
+        parts.append(f"{fault.action} of {fault.target}{f' ({own})' if own else ''} after {fault.at:g} s{back}")
     more = len(scenario.timeline) - 3
     return "; ".join(parts) + (f"; and {plural(more, 'more fault')}" if more > 0 else "")
 

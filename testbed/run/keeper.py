@@ -18,6 +18,7 @@ from testbed.lab.lab import Lab
 from testbed.lab.requirements import require
 from testbed.plan.build import make_plan
 from testbed.plan.timers import profile
+from testbed.run.fault_commands import FaultCommands
 from testbed.run.needs import lab_needs
 from testbed.schemes import make_scheme, router_configs
 from testbed.spec.load import load_topology
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lab")
     parser.add_argument("--impairments", default="auto", choices=get_args(Impairments))
     parser.add_argument("--without-impairments", action="store_true")
+    parser.add_argument("--impairable", action="store_true")
     options = parser.parse_args(arguments)
     # Handlers, not a signal mask: a mask would be inherited by every daemon of the lab.
     for number in _ENDING:
@@ -62,6 +64,7 @@ def keep(options: argparse.Namespace) -> NoReturn:
         plan,
         configs,
         impaired=impaired,
+        impairable=[name for name, link in plan.links.items() if options.impairable and not link.is_lan],
         impairments=options.impairments,
         name=options.lab,
         progress=lambda text: print(f"progress {text}", flush=True),
@@ -74,6 +77,8 @@ def keep(options: argparse.Namespace) -> NoReturn:
         scheme.wait_ready(lab)
         lab.registry.state.phase = "up"
         lab.registry.save()
+        commands = FaultCommands(lab, scheme)
+        commands.start()
         print(f"up {lab.id}", flush=True)
         # Whoever started us has heard what they wanted and is going away.
         null = os.open(os.devnull, os.O_RDWR)

@@ -85,6 +85,7 @@ class Instruments:
         nodes = [{"name": n.name, "pid": n.pid} for n in self._lab.routers]
         self._monitor = self._outside("testbed.run.monitor", {"nodes": nodes}, self._heard)
         self._frr.watch()
+        self._lab.on_restart.append(self._frr.watch_again)
         if self._probe.interval > 0:
             self._collector = self._outside("testbed.run.collector", self._collector_config(), self._heard)
             self._collector.wait_ready()
@@ -214,9 +215,10 @@ class Instruments:
         return source, before | link_rates(watched.rates, {source: self._asked[source]}, source, copy, None)
 
     def _steadiness(self, begin: float, end: float | None) -> dict[str, Steadiness]:
-        """By destination, and its sync where there are several."""
+        """By destination, and its sync where there are several. Not of what is set up meanwhile: trees that are being
+        built move and lose packets."""
         found = {}
-        for stream in self._streams:
+        for stream in (s for s in self._streams if not s.on_demand):
             for host in stream.hosts:
                 path = self._folder / record_name(stream.sync, host)
                 steady = steadiness(read_records(path), begin, end) if path.exists() else None

@@ -14,11 +14,12 @@ from testbed.lab.messages import Reading, messages_between, read_igp
 from testbed.plan.paths import ideal_tree
 from testbed.plan.timers import profile
 from testbed.plan.types import Plan
-from testbed.record import Event, FlowResult, LinkResult, Outcome, Run, SiteResult
+from testbed.record import Event, FlowResult, LinkResult, Outcome, Run, SiteResult, fault_words
 from testbed.run import counters
 from testbed.run.background import Crowd, make_crowd
-from testbed.run.evidence import keep_configs, keep_logs, keep_trees
-from testbed.run.faults import resolve
+from testbed.run.evidence import keep_configs, keep_logs, keep_timeline, keep_trees
+from testbed.run.faults import ACTIONS
+from testbed.run.faults.resolve import Scene, impairable
 from testbed.run.fidelity.judge import assess
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
@@ -28,9 +29,10 @@ from testbed.run.repair import Repairs, Way, way_to_host, way_to_locator, way_to
 from testbed.run.signals import uninterrupted
 from testbed.run.stages import WINDOW_S, find_stages
 from testbed.run.syncs import SyncRun
-from testbed.run.timeline import Timeline, steps
+from testbed.run.timeline import Timeline
 from testbed.run.transports import transport_for
 from testbed.schemes import Scheme, make_scheme, router_configs
+from testbed.spec.check_faults import length
 from testbed.spec.scenario import SchemeChoice
 from testbed.transfer.session import Session
 
@@ -75,7 +77,6 @@ class _One:
         self.syncs: list[SyncRun] = []
         self.crowd = Crowd()
         self.zero = 0.0
-        self.faulted: tuple[str, ...] = ()
         self.bringup: dict[str, float] = {}
         self.spoken: list[Reading] = []  # when the IGP stood, when every site had a probe
         self.state: dict[str, dict[str, int]] = {}
@@ -118,6 +119,7 @@ class _One:
             job.plan,
             configs,
             impaired=job.impaired,
+            impairable=impairable(job.plan, job.scenario.timeline),
             impairments=job.scenario.impairments,
             seed=f"{job.scenario.seed}/{self.repetition}",  # every scheme meets the same losses
             progress=self._phase,
@@ -175,12 +177,8 @@ class _One:
         instruments.settle()
         self.spoken.append(_spoken(lab, scheme))
         self.control_setup = messages_between(*self.spoken)
-        faults = []
-        for fault in self.job.scenario.timeline:
-            hosts = tuple(host for stream in streams for host in stream.hosts)
-            faults.append((fault.at, fault.action, resolve(self.job.plan, fault, hosts), fault.duration))
-        self.faulted = tuple(dict.fromkeys(link for _, _, link, _ in faults))
-        self.timeline = Timeline(lab, steps(faults), lambda t, kind, detail: instruments.record(t, kind, "", detail))
+        scene, faults = Scene(lab, scheme, streams), self.job.scenario.timeline
+        self.timeline = Timeline(scene, faults, lambda t, kind, detail: instruments.record(t, kind, "", detail))
 
     # -- the transfer ----------------------------------------------------------------------------------------------
 
@@ -221,7 +219,7 @@ class _One:
         """Far beyond anything a transfer that still moves needs: a tenth of the rate, and every patience on top."""
         scenario = self.job.scenario
         total = sum(s.cargo.manifest.total * s.session.delivery.copies for s in self.syncs)
-        end = max((f.at + (f.duration or 0) for f in scenario.timeline), default=0.0)
+        end = max((f.at + (length(f, ACTIONS) or 0) for f in scenario.timeline), default=0.0)
         start = max(s.start for s in scenario.syncs)
         return start + end + 3 * scenario.transport.patience + 80 * total / (self.requested or 1e8)
 
@@ -240,6 +238,7 @@ class _One:
         self.stopped = True
         if self.timeline is not None:
             self.timeline.stop()
+            keep_timeline(self.timeline.resolved, self.folder)
         if self.lab is not None and self.instruments is not None and not self.grown:
             self.grown = self.instruments.counted()
         if self.lab is not None and self.instruments is not None:
@@ -260,7 +259,10 @@ class _One:
             copy = ideal_bytes(self.job, self.job.cargo[0], self.transport)
             times = [s.delivery_s for s in sites if s.delivery_s is not None]
             end = self.zero + max(times) if len(self.syncs) == 1 and len(times) == len(sites) else None
-            judged = assess(self.instruments.measured(self.grown, self.faulted, copy, self.zero, end))
+            touched = self.timeline.touched if self.timeline is not None else ()
+            judged = assess(self.instruments.measured(self.grown, touched, copy, self.zero, end))
+            skipped = self.timeline.skipped if self.timeline is not None else []
+            judged["warnings"] += [f"a fault hit nothing: {each}" for each in skipped]
         if outcome == "passed":
             if short := [s for s in sites if not s.delivered]:
                 outcome, reason = "failed", "; ".join(f"{s.name}: {s.reason}" for s in short)
@@ -307,7 +309,7 @@ class _One:
     def _causes(self) -> list[Cause]:
         assert self.instruments is not None
         return [
-            (e.t, f"{e.detail['action']} {e.detail['link']}" + (" restored" if e.kind == "fault-restored" else ""))
+            (e.t, fault_words(e.detail) + (" restored" if e.kind == "fault-restored" else ""))
             for e in self.instruments.events
             if e.kind in ("fault", "fault-restored")
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
-from testbed.record import Event
+from testbed.record import Event, fault_words
 from testbed.run.costs import Course, find_costs
 
 # How long after its detection a fault is answered for what happens.
@@ -110,12 +110,9 @@ def key_of(kind: str) -> str:
 
 
 def describe(fault: Event) -> str:
-    """A fault's or restoration's own words: the event's `text`, else what its other details say."""
-    detail = fault.detail
-    words = detail.get("text") or " ".join(str(detail[k]) for k in ("action", "target", "link") if detail.get(k))
-    if fault.kind == "fault-restored":
-        return f"restored: {words}" if words else "restored"
-    return words or "fault"
+    """A fault's or restoration's own words."""
+    words = fault_words(fault.detail)
+    return f"restored: {words}" if fault.kind == "fault-restored" else words
 
 
 def _chain(fault: Event, inside: Sequence[Event], nodes: Set[str] | None, igp: float | None) -> dict[str, Any]:

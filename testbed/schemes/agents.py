@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 
 from testbed.control.commands import Answer, ask
@@ -26,9 +27,19 @@ def start_all(lab: Lab, nodes: Sequence[Node], agent: str, start: Callable[[Node
     daemons = [ForwarderDaemon(node) for node in nodes]
     processes = [daemon.start() for daemon in daemons]
     for node, daemon, process in zip(nodes, daemons, processes, strict=True):
-        until(lambda d=daemon, p=process: d.why_not_ready(p), DEADLINE, "mcfwd", pause=0.005)  # type: ignore[misc]
-        lab.daemons[node.name, "mcfwd"] = process
-        lab.daemons[node.name, agent] = start(node)
+        _wait_ready(daemon, process)
+        lab.keep(node.name, "mcfwd", partial(_start_forwarder, daemon), process)
+        lab.keep(node.name, agent, partial(start, node))
+
+
+def _start_forwarder(daemon: ForwarderDaemon) -> subprocess.Popen[bytes]:
+    process = daemon.start()
+    _wait_ready(daemon, process)
+    return process
+
+
+def _wait_ready(daemon: ForwarderDaemon, process: subprocess.Popen[bytes]) -> None:
+    until(lambda: daemon.why_not_ready(process), DEADLINE, "mcfwd", pause=0.005)
 
 
 def start_agent(node: Node, name: str) -> subprocess.Popen[bytes]:

@@ -5,7 +5,7 @@ A scheme is one file in this folder with a class that does what `Scheme` says, l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from testbed.errors import Problem, RequestError
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading
 from testbed.plan.frr import PimFeatures, RouterConfig, Underlay, Version, render
+from testbed.plan.paths import DirectedLink
 from testbed.plan.timers import Timers
 from testbed.plan.types import Plan
 from testbed.spec.scenario import OptionValue
@@ -89,6 +90,10 @@ class Scheme(Protocol):
 
         Raises LabError.
         """
+
+    def tree(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> Collection[DirectedLink]:
+        """The links that the packets of a prepared flow take at this moment, by the scheme's own forwarding state,
+        beginning at the repository's router; empty where that does not tell. Raises LabError, OSError, ValueError."""
 
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
         """What its own control plane did until now, in no order."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from testbed.spec.faults import Fault, RandomFaults
 from testbed.spec.topology import Topology
 from testbed.spec.types import Duration, Impairments, Name, Rate, Size, Spec
 
@@ -114,28 +115,6 @@ class Background(Spec):
     interval: Annotated[Duration, Field(gt=0)] = 0.01
 
 
-class Target(Spec):
-    """What a fault hits: a link by name (`r1-r2`), or the core link whose ideal tree carries most sites."""
-
-    link: str | None = None
-    busiest_link: Literal[True] | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Target:
-        if (self.link is None) == (self.busiest_link is None):
-            raise ValueError("a target is exactly one of: link: NAME, busiest_link: true")
-        return self
-
-
-class Fault(Spec):
-    """Action on a target, `at` seconds after the first sync started; undone after `duration` (None: never)."""
-
-    at: Duration
-    action: Name
-    target: Target
-    duration: Duration | None = None
-
-
 class Scenario(Spec):
     """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology.
 
@@ -157,5 +136,6 @@ class Scenario(Spec):
     probe: Probe = Probe()
     background: Background | None = None
     timeline: tuple[Fault, ...] = ()
+    random_faults: tuple[RandomFaults, ...] = ()
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
     seed: int = 1

@@ -26,7 +26,7 @@ from testbed.run.fidelity.kernel import (
 from testbed.run.fidelity.load import HostLoad, LoadSampler
 from testbed.run.fidelity.rates import LinkRate, Sample, asked_rates, link_rates
 from testbed.run.fidelity.steadiness import Steadiness, steadiness
-from testbed.run.fidelity.turns import Delay, delays, read_turns
+from testbed.run.fidelity.turns import Delay, delays, read_turns, softirq_threads
 from testbed.run.fidelity.watch import Watched
 from testbed.run.probe import Probes
 from testbed.schemes import Flow
@@ -56,9 +56,9 @@ def test_this_kernels_own_texts() -> None:
     assert "lo" in parse_sent(Path("/proc/self/net/dev").read_text())
     received, dropped = udp_counts({"here": os.getpid()})["here"]
     assert received >= 0 <= dropped
-    ours = ("here", "python")
-    for waited, turns in read_turns({ours: os.getpid(), ("gone", "x"): 2**22 + 1}).values():
+    for waited, turns in read_turns([("here", "python", os.getpid()), ("gone", "x", 2**22 + 1)]).values():
         assert waited >= 0 < turns
+    assert all(name == "ksoftirqd" and node.startswith("core ") for node, name, _ in softirq_threads())
 
 
 def test_idle_ratio_of_each_core() -> None:
@@ -67,11 +67,11 @@ def test_idle_ratio_of_each_core() -> None:
 
 
 def test_turns_are_put_together_by_name() -> None:
-    before = {("a", "mcfwd"): (1_000_000, 10), ("b", "mcfwd"): (0, 5), ("b", "zebra"): (0, 7)}
+    before = {("a", "mcfwd", 1): (1_000_000, 10), ("b", "mcfwd", 2): (0, 1), ("b", "zebra", 3): (0, 7)}
     after = {
-        ("a", "mcfwd"): (3_000_000, 30),  # 2 ms in 20 turns
-        ("b", "mcfwd"): (9_000_000, 3),  # started anew: 9 ms in 3
-        ("b", "zebra"): (0, 7),  # no turn at all
+        ("a", "mcfwd", 1): (3_000_000, 30),  # 2 ms in 20 turns
+        ("b", "mcfwd", 9): (9_000_000, 3),  # started anew: 9 ms in 3
+        ("b", "zebra", 3): (0, 7),  # no turn at all
     }
     assert delays(before, after) == {"mcfwd": Delay(round(11 / 23, 4), 3.0, "b")}
 

@@ -2,8 +2,8 @@
 
 A file each in STATE (`/var/lib/llmsync-testbed/calibrations`; TESTBED_STATE names another folder than the first two
 parts): it is the machine's and not a user's, and only root can run a lab. A machine is its cores, the processor's model
-and the kernel; what was carried is the network, the destinations, the probes and the timers. Neither the model's size,
-nor faults, nor the scenario's name tell one calibration from another.
+and the kernel; what was carried is the network, the destinations, the probes, the timers and all else of a scenario but
+_NOT_TOLD_BY: neither the model's size, nor faults, nor the scenario's name tell one calibration from another.
 """
 
 from __future__ import annotations
@@ -23,6 +23,19 @@ from testbed.serial import decode, encode
 from testbed.spec.scenario import Scenario
 
 _FORMAT = 1
+# What of a scenario does not make its calibration another one.
+_NOT_TOLD_BY: Any = {
+    "name": True,
+    "description": True,
+    "schemes": True,
+    "timeline": True,
+    "repetitions": True,
+    "seed": True,
+    "topology": {"name", "description", "source"},
+    "transport": {"rate", "utilisation", "patience"},
+    "probe": {"settle"},
+    "syncs": {"__all__": {"name", "model"}},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +72,8 @@ def machine() -> dict[str, Any]:
 def file_of(scenario: Scenario, *, impaired: bool) -> Path:
     """Where the calibration of a scenario on this machine is kept."""
     root = Path(os.environ.get("TESTBED_STATE") or "/var/lib/llmsync-testbed")
-    topology = scenario.topology.model_dump(mode="json", exclude={"name", "description", "source"})
-    key = {
-        "machine": machine(),
-        "impairments": scenario.impairments if impaired else None,
-        "topology": topology,
-        "syncs": [sync.model_dump(mode="json", include={"to", "deliver_to", "start"}) for sync in scenario.syncs],
-        "transport": scenario.transport.model_dump(mode="json", include={"name", "block"}),
-        "probe": scenario.probe.model_dump(mode="json", include={"interval", "size"}),
-        "timers": scenario.timers,
-    }
+    asked = scenario.model_dump(mode="json", exclude=_NOT_TOLD_BY)
+    key = {"machine": machine(), "impaired": impaired, "scenario": asked}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     return root / "calibrations" / f"{scenario.topology.name}-{digest}.json"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from testbed.run.fidelity.kernel import parse_schedstat
 
 SOFTIRQ = "ksoftirqd"
 
-Process = tuple[str, str]  # the node and what runs there, such as ("r1", "mcfwd")
+Process = tuple[str, str, int]  # the node, what runs there, and its number: ("r1", "mcfwd", 4711)
 Turns = dict[Process, tuple[int, int]]  # ns waited for a core, and turns got, since its start
 
 
@@ -24,36 +24,35 @@ class Delay:
     worst_node: str
 
 
-def read_turns(pids: Mapping[Process, int]) -> Turns:
+def read_turns(processes: Iterable[Process]) -> Turns:
     """What the kernel counts of these processes. One that ended is left out, and so are all where it counts nothing
     (CONFIG_SCHED_INFO): everybody's turns are 0 there."""
     turns = {}
-    for process, pid in pids.items():
+    for process in processes:
         with suppress(OSError, ValueError):
-            counted = parse_schedstat(Path(f"/proc/{pid}/schedstat").read_text())
+            counted = parse_schedstat(Path(f"/proc/{process[2]}/schedstat").read_text())
             if counted[1]:
                 turns[process] = counted
     return turns
 
 
-def softirq_threads(proc: Path = Path("/proc")) -> dict[Process, int]:
+def softirq_threads(proc: Path = Path("/proc")) -> tuple[Process, ...]:
     """The kernel's threads that forward packets where a core has more of them than it takes on the way, by core."""
-    found = {}
+    found = []
     for path in proc.glob("[0-9]*/comm"):
         with suppress(OSError):
             name, _, core = path.read_text().strip().partition("/")
             if name == SOFTIRQ:
-                found[f"core {core}", name] = int(path.parent.name)
-    return found
+                found.append((f"core {core}", name, int(path.parent.name)))
+    return tuple(sorted(found))
 
 
 def delays(before: Turns, after: Turns) -> dict[str, Delay]:
-    """By name, from two readings. A process that was started anew in between is counted from its start."""
+    """By name, from two readings. A process that was started in between is counted from its start."""
     grown: dict[str, list[tuple[str, int, int]]] = {}
-    for (node, name), (waited, turns) in after.items():
-        waited_before, turns_before = before.get((node, name), (0, 0))
-        if turns < turns_before:
-            waited_before = turns_before = 0
+    for process, (waited, turns) in after.items():
+        node, name, _ = process
+        waited_before, turns_before = before.get(process, (0, 0))
         if turns > turns_before:
             grown.setdefault(name, []).append((node, waited - waited_before, turns - turns_before))
     found = {}

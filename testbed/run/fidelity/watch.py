@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from testbed.errors import DelaylineError
 from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.lab import Lab
 from testbed.run.counters import Direction
@@ -59,13 +61,15 @@ class Watch:
         return self._watched
 
     def _read_turns(self) -> Turns:
-        daemons = {process: running.pid for process, running in self._lab.daemons.items()}
-        return read_turns(daemons | self._softirqs)
+        daemons = [(node, name, running.pid) for (node, name), running in self._lab.daemons.items()]
+        return read_turns([*daemons, *self._softirqs])
 
     def _read_forwarders(self) -> dict[str, Forwarded]:
         names = [node for node, name in self._lab.daemons if name == "mcfwd"]
         return read_forwarders({name: ForwarderDaemon(self._lab[name]).socket for name in names})
 
     def _read_engine(self) -> dict[Direction, int]:
-        engine = self._lab.engine
-        return {d: done.dropped for d, done in engine.read().items()} if engine is not None else {}
+        with suppress(DelaylineError):  # one that died is the run's failure, and told as such
+            if self._lab.engine is not None:
+                return {direction: done.dropped for direction, done in self._lab.engine.read().items()}
+        return {}
