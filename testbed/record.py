@@ -129,9 +129,8 @@ class Run:
 
 def fault_words(detail: Mapping[str, Any]) -> str:
     """A fault in words, from its event's detail: `cut r1-r2`, `maintenance r1-r2 (cost out)`."""
-    step = f" ({detail['step']})" if detail.get("step") else ""
     if detail.get("text"):
-        return f"{detail['text']}{step}"
+        return str(detail["text"])
     target = detail.get("link") or detail.get("target") or ""
     return f"{detail.get('action', 'fault')} {target}".strip()
 

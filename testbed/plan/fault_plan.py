@@ -6,6 +6,7 @@ Only what a scheme decides while it runs stays open: where the tree runs, and on
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 
@@ -58,7 +59,7 @@ def draw(drawn: RandomFaults, plan: Plan, actions: Actions, rng: random.Random) 
     for _ in range(drawn.count):
         now += _sample(drawn.gap, rng)
         (kind,) = rng.choices(drawn.actions, [each.weight for each in drawn.actions])
-        for fault in _drawn(kind, round(now, 3), _sample(drawn.duration, rng), plan, actions, rng):
+        for fault in _drawn(kind, _next_millisecond(now), _sample(drawn.duration, rng), plan, actions, rng):
             faults.append(fault)
             now = max(now, fault.at + (length(fault, actions) or 0.0))
     return tuple(faults)
@@ -108,6 +109,11 @@ def _sample(distribution: Distribution, rng: random.Random) -> float:
     if distribution.exponential:
         return min(rng.expovariate(1 / distribution.exponential), distribution.longest)
     return distribution.fixed or 0.0
+
+
+def _next_millisecond(t: float) -> float:
+    """The first whole one after `t`: a fault begins after the one before has ended, and is written with few digits."""
+    return (math.floor(t * 1000 + 1e-6) + 1) / 1000
 
 
 def _generator(seed: int, *purpose: str | int) -> random.Random:

@@ -83,6 +83,7 @@ class FaultCommands:
         plan = self._lab.plan
         if found := one_fault(asked, plan.topology, ACTIONS):
             raise RequestError([Problem(each.what, hint=each.hint) for each in found])
+        ACTIONS[asked.action].require()
         injected = []
         for fault in concrete(asked, plan, random.Random()):
             resolved, found_by = self._board.find(fault)

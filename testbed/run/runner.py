@@ -35,6 +35,8 @@ def run_scenario(
     out = out.absolute()  # processes in the nodes are given paths below it, and work elsewhere
     plan = make_plan(scenario.topology)
     scenario = settle(scenario, plan, ACTIONS)
+    for action in sorted({fault.action for fault in scenario.timeline}):
+        ACTIONS[action].require()
     cap = probe_machine(bundle=out)
     require(cap, scenario_needs(scenario, plan, cap, impaired=impaired, keep=keep))
     runs: list[Run] = []

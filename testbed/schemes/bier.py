@@ -61,7 +61,7 @@ class Bier:
 
     def start(self, lab: Lab) -> None:
         """A forwarder and an agent in every BFR, all at once."""
-        agents.start_all(lab, bfrs_of(lab), AGENT, lambda node: self._start_agent(lab, node))
+        agents.start_all(lab, bfrs_of(lab), AGENT, COMMANDS, lambda node: self._start_agent(lab, node))
 
     def wait_ready(self, lab: Lab) -> None:
         """Every BFR has a path to every BFER in its forwarder."""
@@ -169,6 +169,7 @@ class Bier:
             lans=tuple(interface.name for interface in config.interfaces if interface.is_lan),
             forwarder="/run/mcfwd.sock",
             events=f"/var/log/{AGENT}.jsonl",
+            state=f"/run/{AGENT}-state.json",
             bsl=self._bsl,
             encapsulation=self._encapsulation,
             first_bift_id=_LABELS + 256 * config.number if mpls else 1,

@@ -35,7 +35,7 @@ class ReplicationAgents:
         self.underlay = Underlay(ospf_api=True, srv6=dataplane == "srv6")
 
     def start(self, lab: Lab) -> None:
-        agents.start_all(lab, lab.routers, AGENT, lambda node: self.start_agent(lab, node))
+        agents.start_all(lab, lab.routers, AGENT, COMMANDS, lambda node: self.start_agent(lab, node))
 
     def start_agent(self, lab: Lab, node: Node) -> subprocess.Popen[bytes]:
         """Also again, after its death."""

@@ -144,6 +144,20 @@ def test_what_a_sync_asks_of_each_link() -> None:
                    for link in plan.links.values() if {link.a.node, link.b.node} & set(hosts))  # fmt: skip
 
 
+def test_servers_of_a_site_share_what_its_router_copies_and_not_what_is_sent_to_each() -> None:
+    plan = make_plan(load_topology("fig0"))
+    source = plan.repository
+    hosts = tuple(host.name for site in plan.sites for host in plan.destinations(site.name, "servers"))
+    assert len(hosts) == 12
+    (first,) = plan.nodes[source].interfaces
+    at_source, at_server = (first.link, source), next(i.link for i in plan.nodes[hosts[0]].interfaces)
+    for flow, sent, core in ((Flow(1), 12.0, 12.0), (Flow(1, "232.0.0.1", True, copied=True), 1.0, 3.0)):
+        rates = asked_rates(plan, source, hosts, flow, 1.0)
+        assert rates[at_source] == sent
+        assert sum(r for (_, node), r in rates.items() if node == plan.repository_edge) == core
+        assert rates[at_server, plan.nodes[hosts[0]].site] == 1.0
+
+
 # -- steadiness ----------------------------------------------------------------------------------------------------
 
 

@@ -42,13 +42,15 @@ Work = Callable[[Lab, Strike[Any]], None]
 
 
 class Beat(NamedTuple):
-    """One thing that a fault does, `after` seconds from its beginning. `kind` is that of its event: fault,
-    fault-restored, or fault-step for what is neither; `note` goes into that event's words."""
+    """One thing that a fault does, `after` seconds from its beginning. `kind` is that of its event: fault or
+    fault-restored; `step` names it where a fault does several things. `holds`: whether the fault keeps links from use
+    after it; None: as `kind` says."""
 
     after: float
     kind: str
     do: Work
-    note: str = ""
+    step: str = ""
+    holds: bool | None = None
 
 
 class Action(ABC, Generic[P]):
@@ -62,6 +64,10 @@ class Action(ABC, Generic[P]):
 
     parameters: type[P]
     """A fault's keys that are its own."""
+
+    def require(self) -> None:
+        """Asked before anything is started. Raises MachineError where this machine lacks what it needs."""
+        return
 
     @abstractmethod
     def inject(self, lab: Lab, strike: Strike[P]) -> None:
@@ -83,6 +89,10 @@ class Action(ABC, Generic[P]):
     def impairs(self, parameters: P) -> bool:
         """Whether the links that it hits need an impairment engine: it changes more of them than the rate."""
         return False
+
+    def without(self, plan: Plan, strike: Strike[P]) -> tuple[str, ...]:
+        """The links that nothing can use while it lasts, at least one way: the IGP has to do without them."""
+        return ()
 
     def touches(self, plan: Plan, strike: Strike[P]) -> tuple[str, ...]:
         """The links where packets may be lost while it lasts: its own, and all of its nodes."""

@@ -147,9 +147,11 @@ class Board:
         ]
 
     def _do(self, course: _Course, beat: Beat) -> None:
-        t = time.monotonic()
-        beat.do(self._scene.lab, course.strike)
-        self._record(t, beat.kind, detail(course.strike, beat.note))
+        t, strike = time.monotonic(), course.strike
+        beat.do(self._scene.lab, strike)
+        holds = beat.kind == "fault" if beat.holds is None else beat.holds
+        without = ACTIONS[strike.fault.action].without(self._scene.lab.plan, strike) if holds else ()
+        self._record(t, beat.kind, {**detail(strike, beat.step), "without": list(without)})
 
     def _release(self, number: int) -> None:
         with self._changed:
@@ -157,18 +159,18 @@ class Board:
             self._changed.notify_all()
 
 
-def detail(strike: Strike[Any], note: str = "") -> dict[str, Any]:
+def detail(strike: Strike[Any], step: str = "") -> dict[str, Any]:
     """A fault in an event. `target` as it was asked for, `links`, `nodes` and `daemon` as it was found; `text` is the
     fault in words."""
     what = f"{strike.daemon} of {', '.join(strike.nodes)}" if strike.daemon else ", ".join(strike.links or strike.nodes)
     said: dict[str, Any] = {
         "id": strike.id,
         "action": strike.fault.action,
-        "text": f"{strike.fault.action} {what}",
+        "text": f"{strike.fault.action} {what}" + (f" ({step})" if step else ""),
         "target": str(strike.fault.target),
         "links": list(strike.links),
         "nodes": list(strike.nodes),
         "parameters": strike.parameters.model_dump(mode="json", exclude_none=True),
     }
-    optional = {"daemon": strike.daemon, "found_by": strike.found_by, "step": note}
+    optional = {"daemon": strike.daemon, "found_by": strike.found_by, "step": step}
     return said | {key: value for key, value in optional.items() if value}

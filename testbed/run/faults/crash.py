@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from testbed.errors import RequestError
 from testbed.lab.lab import Lab
-from testbed.plan.types import Role
+from testbed.plan.types import Plan, Role
 from testbed.run.faults.base import Action, NoParameters, Strike
 
 
@@ -23,6 +23,9 @@ class Crash(Action[NoParameters]):
                 raise RequestError(f"{name} also sends or receives the model; kill its daemon instead of crashing it")
         for name in strike.nodes:
             lab.crash(name)
+
+    def without(self, plan: Plan, strike: Strike[NoParameters]) -> tuple[str, ...]:
+        return tuple(name for name in self.touches(plan, strike) if not plan.links[name].is_lan)
 
     def undo(self, lab: Lab, strike: Strike[NoParameters]) -> None:
         for name in strike.nodes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from testbed.lab.lab import Lab
+from testbed.plan.types import Plan
 from testbed.run.faults.base import Action, NoParameters, Strike
 
 
@@ -15,6 +16,9 @@ class Cut(Action[NoParameters]):
 
     def inject(self, lab: Lab, strike: Strike[NoParameters]) -> None:
         lab.cut(*strike.links)
+
+    def without(self, plan: Plan, strike: Strike[NoParameters]) -> tuple[str, ...]:
+        return strike.links
 
     def undo(self, lab: Lab, strike: Strike[NoParameters]) -> None:
         lab.restore(*strike.links)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from testbed.errors import LabError
+from testbed.errors import LabError, MachineError
 from testbed.lab.lab import Lab
 from testbed.lab.node import Node
 from testbed.run.faults.base import Action, Strike
@@ -48,6 +50,10 @@ class Drop(Action[Losses]):
     takes = frozenset({"link", "node"})
     parameters = Losses
 
+    def require(self) -> None:
+        if shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+            raise MachineError("there is no nft on this machine, which drops control messages", "apt install nftables")
+
     def inject(self, lab: Lab, strike: Strike[Losses]) -> None:
         asked = strike.parameters
         chance = "" if asked.probability >= 1 else f" numgen random mod {_SCALE} < {round(asked.probability * _SCALE)}"
@@ -76,9 +82,6 @@ def _table(strike: Strike[Losses]) -> str:
 
 
 def _nft(node: Node, script: str) -> None:
-    try:
-        done = node.run(["nft", script])
-    except FileNotFoundError:
-        raise LabError("there is no nft on this machine; install it: apt install nftables") from None
+    done = node.run(["nft", script])
     if done.returncode:
         raise LabError(f"nft on {node.name} ended with {done.returncode}: {done.stderr.strip()[:500]}")

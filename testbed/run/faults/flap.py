@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from testbed.lab.lab import Lab
+from testbed.plan.types import Plan
 from testbed.run.faults.base import Action, Beat, Strike
 from testbed.spec.types import Duration, Spec
 
@@ -29,6 +30,9 @@ class Flap(Action[Flaps]):
     def inject(self, lab: Lab, strike: Strike[Flaps]) -> None:
         lab.cut(*strike.links)
 
+    def without(self, plan: Plan, strike: Strike[Flaps]) -> tuple[str, ...]:
+        return strike.links
+
     def undo(self, lab: Lab, strike: Strike[Flaps]) -> None:
         lab.restore(*strike.links)
 
@@ -40,7 +44,7 @@ class Flap(Action[Flaps]):
     def beats(self, parameters: Flaps, duration: float | None) -> tuple[Beat, ...]:
         beats = []
         for number in range(parameters.count):
-            start, note = number * parameters.period, f"{number + 1} of {parameters.count}"
-            beats.append(Beat(start, "fault", self.inject, note))
-            beats.append(Beat(start + parameters.down * parameters.period, "fault-restored", self.undo, note))
+            start = number * parameters.period
+            beats.append(Beat(start, "fault", self.inject))
+            beats.append(Beat(start + parameters.down * parameters.period, "fault-restored", self.undo))
         return tuple(beats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from testbed.lab import vty
 from testbed.lab.lab import Lab
-from testbed.plan.types import Interface
+from testbed.plan.types import Interface, Plan
 from testbed.run.faults.base import Action, Beat, Strike
 from testbed.spec.types import Duration, Spec
 
@@ -29,7 +29,7 @@ class Maintenance(Action[Draining]):
         self._costs(lab, strike, _MOST)
 
     def undo(self, lab: Lab, strike: Strike[Draining]) -> None:
-        lab.restore(*self._links(lab, strike))
+        lab.restore(*self.without(lab.plan, strike))
         self._costs(lab, strike, None)
 
     def length(self, parameters: Draining, duration: float | None) -> float | None:
@@ -43,24 +43,24 @@ class Maintenance(Action[Draining]):
             Beat(parameters.drain, "fault", self._down, "down"),
         ]
         if duration is not None:
-            beats.append(Beat(duration - parameters.drain, "fault-restored", self._up, "down"))
+            beats.append(Beat(duration - parameters.drain, "fault-restored", self._up, "down", holds=True))
             beats.append(Beat(duration, "fault-restored", self.undo, "cost out"))
         return tuple(beats)
 
     def _down(self, lab: Lab, strike: Strike[Draining]) -> None:
-        lab.cut(*self._links(lab, strike))
+        lab.cut(*self.without(lab.plan, strike))
 
     def _up(self, lab: Lab, strike: Strike[Draining]) -> None:
-        lab.restore(*self._links(lab, strike))
+        lab.restore(*self.without(lab.plan, strike))
 
-    def _links(self, lab: Lab, strike: Strike[Draining]) -> list[str]:
-        return [name for name in self.touches(lab.plan, strike) if not lab.plan.links[name].is_lan]
+    def without(self, plan: Plan, strike: Strike[Draining]) -> tuple[str, ...]:
+        return tuple(name for name in self.touches(plan, strike) if not plan.links[name].is_lan)
 
     def _costs(self, lab: Lab, strike: Strike[Draining], cost: int | None) -> None:
         """None: as planned."""
-        ends = [end for link in self._links(lab, strike) for end in (lab.plan.links[link].a, lab.plan.links[link].b)]
-        for end in ends:
-            self._cost(lab, end, end.cost if cost is None else cost)
+        for link in map(lab.plan.links.__getitem__, self.without(lab.plan, strike)):
+            for end in (link.a, link.b):
+                self._cost(lab, end, end.cost if cost is None else cost)
 
     def _cost(self, lab: Lab, end: Interface, cost: int) -> None:
         for daemon, command in (("ospfd", "ip ospf cost"), ("ospf6d", "ipv6 ospf6 cost")):

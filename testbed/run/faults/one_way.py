@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from testbed.lab.lab import Lab
+from testbed.plan.types import Plan
 from testbed.run.faults.base import Action, Strike
 from testbed.run.faults.direction import Direction, sender
 
@@ -18,6 +19,9 @@ class OneWay(Action[Direction]):
         senders = {link: sender(lab.plan, link, strike.parameters.towards) for link in strike.links}
         for link, node in senders.items():
             lab.silence(link, node)
+
+    def without(self, plan: Plan, strike: Strike[Direction]) -> tuple[str, ...]:
+        return strike.links
 
     def undo(self, lab: Lab, strike: Strike[Direction]) -> None:
         for link in strike.links:

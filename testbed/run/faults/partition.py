@@ -20,6 +20,9 @@ class Partition(Action[NoParameters]):
     def undo(self, lab: Lab, strike: Strike[NoParameters]) -> None:
         lab.restore(*self.touches(lab.plan, strike))
 
+    def without(self, plan: Plan, strike: Strike[NoParameters]) -> tuple[str, ...]:
+        return self.touches(plan, strike)
+
     def touches(self, plan: Plan, strike: Strike[NoParameters]) -> tuple[str, ...]:
         """The border: links with one end among the nodes. Hosts are on the side of their router."""
         inside = set(strike.nodes)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from testbed.plan.paths import ideal_tree, sites_behind
+from testbed.plan.paths import ideal_tree, unicast_path
 from testbed.plan.types import Plan
 from testbed.run.counters import Direction
 from testbed.run.fidelity.kernel import parse_sent
@@ -49,11 +50,13 @@ def asked_rates(plan: Plan, source: str, hosts: Sequence[str], flow: Flow, copy:
     tree = ideal_tree(plan, source, hosts)
     if flow.group is not None and not flow.copied:
         return {(branch.link, branch.src): copy for branch in tree}
-    copies = sites_behind(plan, hosts)
-    (first,) = plan.nodes[source].interfaces
-    at_source = 1 if flow.copied else len(hosts)
-    last = {branch.link: 1 for branch in tree if plan.links[branch.link].is_lan}
-    return {(branch.link, branch.src): copy * {**last, **copies, first.link: at_source}[branch.link] for branch in tree}
+    # A copy to each host; or, made by the repository's router, to each site, whose router hands it to all hosts there.
+    takers = tuple({plan.nodes[host].site: host for host in hosts}.values()) if flow.copied else hosts
+    copies = Counter(hop.link for taker in takers for hop in unicast_path(plan, taker, source))
+    if flow.copied:
+        (first,) = plan.nodes[source].interfaces
+        copies[first.link] = 1
+    return {(branch.link, branch.src): copy * max(1, copies[branch.link]) for branch in tree}
 
 
 def link_rates(
