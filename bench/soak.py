@@ -31,16 +31,16 @@ from testbed.spec.faults import RandomFaults
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import Scenario
 
-SCHEMES = ("pim-ssm", "bier", "sr-p2mp")
+SCHEMES = ("pim-ssm", "pim-sm", "bier", "sr-p2mp", "ingress-replication", "unicast")
 EVERY = 8.0  # seconds between syncs
-OWN: dict[str, tuple[str, ...]] = {"pim-ssm": ("pimd",), "pim-sm": ("pimd",), "bier": ("agent", "forwarder")}
-REPLICATION = ("agent", "forwarder")
+OWN: dict[str, tuple[str, ...]] = {"pim-ssm": ("pimd",), "pim-sm": ("pimd",), "unicast": ()}
+AGENTS = ("agent", "forwarder")  # of every other scheme
 
 
 def actions(scheme: str) -> list[dict[str, Any]]:
     """Everything that can go wrong under a scheme, by roles."""
     link, node = {"role": "any-link"}, {"role": "core-router"}
-    own = OWN.get(scheme, REPLICATION)
+    own = OWN.get(scheme, AGENTS)
     found: list[dict[str, Any]] = [
         {"action": "cut", "target": link, "weight": 3},
         {"action": "cut", "target": {"role": "core-link", "pick": 2}},

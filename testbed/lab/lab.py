@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +21,9 @@ from testbed.lab.impairments.base import Engine
 from testbed.lab.impairments.choose import choose
 from testbed.lab.node import Node
 from testbed.lab.registry import Registry, end_processes, remove_folders
+from testbed.lab.shape_check import LinkCheck, check_links
 from testbed.plan.frr import RouterConfig
-from testbed.plan.shape import reshaped
+from testbed.plan.shape import reshaped, without_impairments
 from testbed.spec.types import Impairments
 
 _TOGETHER = 8
@@ -34,7 +36,8 @@ class Lab:
 
     `impaired` False leaves delays, jitter and losses out (the rates stay). `impairable` names the links that may be
     given some later (`reshape`), though they begin with none. `impairments` is the engine's name, `seed` that of its
-    chances.
+    chances. `carrier` False hides the loss of carrier: a link that goes down falls silent instead, with both ends up.
+    `check`: measure whether the links are as they were asked for, before any router runs (`checked`).
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class Lab:
         impairable: Collection[str] = (),
         impairments: Impairments = "auto",
         seed: str = "",
+        carrier: bool = True,
+        check: bool = False,
         name: str | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
@@ -55,7 +60,10 @@ class Lab:
         self.impairable = frozenset(impairable)
         self.impairments: Impairments = impairments
         self.seed = seed
+        self.carrier = carrier
         self.engine: Engine | None = None
+        self.check = check
+        self.checked: dict[tuple[str, str], LinkCheck] = {}
         self.progress = progress
         self.registry = Registry(plan.topology.name, name)
         folder = self.registry.folder / "nodes"
@@ -100,6 +108,9 @@ class Lab:
             self.progress(f"connecting {len(self.plan.links)} links")
             self._timed("links_s", self._connect)
             tried.result()
+        if self.check:
+            self.progress("measuring the links")
+            self._timed("check_s", self._check)
         self.progress(f"starting FRR on {len(self.routers)} routers")
         self._timed("daemons_s", self._start_daemons)
 
@@ -115,12 +126,19 @@ class Lab:
         return path
 
     def cut(self, *names: str) -> None:
-        """Take links down, all at once: both ends of each lose their carrier. Raises RequestError."""
-        links.set_state(self._ends(names), "down")
+        """Take links down, all at once: both ends of each lose their carrier, unless the lab hides that. Raises
+        RequestError."""
+        self._take_down(self._ends(names))
 
     def restore(self, *names: str) -> None:
-        """Bring links up again. Raises RequestError."""
-        links.set_state(self._ends(names), "up")
+        """Bring links up again; what was on its way when they were cut does not come out. Raises RequestError."""
+        ends = self._ends(names)
+        for name in names if self.carrier else ():
+            if self.engine is None or not self._has_engine(name):
+                continue
+            if not any(links.is_up(node, end) for node, end in ends if end.link == name):
+                self.engine.wait_empty(name)
+        self._bring_up(ends)
 
     def keep(
         self,
@@ -166,7 +184,7 @@ class Lab:
         """Kill every process of a node and take its links down, at both ends. Hosts behind it only lose the carrier:
         they would lose their routes otherwise, and nobody gives those back."""
         names = self.daemon_names(node)
-        links.set_state(self._around(node), "down")
+        self._take_down(self._around(node))
         dying = [process for name in names if (process := self.daemons.pop((node, name), None)) is not None]
         for process in (*dying, *self.nodes[node].processes):
             if process.poll() is None:
@@ -176,7 +194,7 @@ class Lab:
 
     def revive(self, node: str) -> None:
         """Bring a crashed node back: its links, then its daemons, in their order. Raises LabError."""
-        links.set_state(self._around(node), "up")
+        self._bring_up(self._around(node))
         for name in self.daemon_names(node):
             self.start_daemon(node, name)
 
@@ -271,6 +289,12 @@ class Lab:
         if self.engine is not None:
             self.engine.wait_ready()
 
+    def _check(self) -> None:
+        made = list(self.plan.links.values())
+        if not self.impaired:
+            made = [replace(link, shape=without_impairments(link.shape)) for link in made]
+        self.checked = check_links({link.name: link for link in made}, self.nodes)
+
     def _configure(self, node: Node) -> None:
         links.configure(node, self.plan.links, self.engine)
         if self._srv6 and node.spec.role.is_router:
@@ -298,6 +322,18 @@ class Lab:
             hint = f"links: {', '.join(self.plan.links)}"
             raise RequestError([Problem(f"there is no link {name!r}", hint=hint) for name in unknown])
         return [(self.nodes[end.node], end) for name in names for end in _both(self.plan.links[name])]
+
+    def _take_down(self, ends: list[tuple[Node, plans.Interface]]) -> None:
+        if self.carrier:
+            links.set_state(ends, "down")
+        for node, interface in () if self.carrier else ends:
+            silence.silence(node, interface.name)
+
+    def _bring_up(self, ends: list[tuple[Node, plans.Interface]]) -> None:
+        if self.carrier:
+            links.set_state(ends, "up")
+        for node, interface in () if self.carrier else ends:
+            silence.unsilence(node, interface.name)
 
     def _around(self, node: str) -> list[tuple[Node, plans.Interface]]:
         """The ends of a node's links; of those to hosts only its own."""

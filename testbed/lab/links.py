@@ -12,6 +12,8 @@ from testbed.lab.impairments.base import Engine
 from testbed.lab.node import Node
 from testbed.lab.shaping import ROOT, set_rate
 
+_IFF_UP = 1
+
 
 def connect(link: plan.Link, a: Node, b: Node) -> None:
     """Create the veth pair of `link` with one end in each node; nothing passes through the root namespace.
@@ -67,6 +69,15 @@ def set_state(ends: Iterable[tuple[Node, plan.Interface]], state: str) -> None:
     jobs = [node.submit_netlink(partial(switch, name=interface.name)) for node, interface in ends]
     for job in jobs:
         job.result()
+
+
+def is_up(node: Node, interface: plan.Interface) -> bool:
+    """Whether one end of a link was brought up (its carrier is another matter)."""
+
+    def work(ip: IPRoute) -> bool:
+        return bool(ip.link("get", ifname=interface.name)[0]["flags"] & _IFF_UP)
+
+    return node.netlink(work)
 
 
 def index_of(ip: IPRoute, name: str) -> int:

@@ -114,6 +114,11 @@ def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
     return Shape(rate, delay, jitter, loss, queue, burst_for(rate, mtu), **chances, seed=seed)
 
 
+def without_impairments(shape: Shape) -> Shape:
+    """The same with its rate and queue alone."""
+    return Shape(shape.rate, 0.0, 0.0, 0.0, shape.queue, shape.burst)
+
+
 def reshaped(shape: Shape, mtu: int, **changes: Any) -> Shape:
     """A shape with other fields, its bucket and queue made to fit.
 

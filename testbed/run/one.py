@@ -11,8 +11,9 @@ from testbed.bundle import BundleWriter
 from testbed.errors import DaemonError, Interrupted, LabError, NotConverged, TransferError
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading, messages_between, read_igp
+from testbed.lab.shape_check import not_as_asked
 from testbed.plan.paths import ideal_tree
-from testbed.plan.timers import profile
+from testbed.plan.timers import hides_carrier, profile
 from testbed.plan.types import Plan
 from testbed.record import Event, FlowResult, LinkResult, Outcome, Run, SiteResult, fault_words
 from testbed.run import counters
@@ -122,6 +123,8 @@ class _One:
             impairable=impairable(job.plan, job.scenario.timeline),
             impairments=job.scenario.impairments,
             seed=f"{job.scenario.seed}/{self.repetition}",  # every scheme meets the same losses
+            carrier=not hides_carrier(job.scenario.detection),
+            check=True,
             progress=self._phase,
         )
         lab.registry.state.scheme = str(self.choice)
@@ -263,6 +266,9 @@ class _One:
             judged = assess(self.instruments.measured(self.grown, touched, copy, self.zero, end))
             skipped = self.timeline.skipped if self.timeline is not None else []
             judged["warnings"] += [f"a fault hit nothing: {each}" for each in skipped]
+            checked = self.lab.checked if self.lab is not None else {}
+            judged["shapes"] = {f"{link} from {node}": check.record() for (link, node), check in checked.items()}
+            judged["warnings"] += not_as_asked(checked)
         if outcome == "passed":
             if short := [s for s in sites if not s.delivered]:
                 outcome, reason = "failed", "; ".join(f"{s.name}: {s.reason}" for s in short)

@@ -21,12 +21,13 @@ from testbed.plan.fault_plan import settle
 from testbed.plan.paths import DirectedLink, ideal_tree, sites_behind
 from testbed.record import Event, Run
 from testbed.report.figures import fault_windows
+from testbed.run.counters import Counters, Snapshot
 from testbed.run.faults import ACTIONS, Action
 from testbed.run.faults.board import Board
 from testbed.run.faults.direction import sender
 from testbed.run.faults.resolve import NoTarget, Scene, impairable
 from testbed.run.timeline import Timeline
-from testbed.run.tree import sites_by_link, sites_by_router
+from testbed.run.tree import grown, sites_by_link, sites_by_router
 from testbed.spec.check_faults import length
 from testbed.spec.check_scenario import Known
 from testbed.spec.dump import dump_scenario, dump_timeline
@@ -246,12 +247,30 @@ def test_sites_are_counted_behind_the_links_of_a_tree() -> None:
     assert sites_by_link(PLAN, loop, hosts)["repo-r1"] == 3
 
 
+def test_what_grew_like_a_model_is_where_the_tree_runs() -> None:
+    def snapshot(**sizes: int) -> Snapshot:
+        counted = {
+            ("repo-r1", "repo"): sizes["model"],
+            ("r1-r2", "r1"): sizes["model"],
+            ("r1-r2", "r2"): sizes["hellos"],
+            ("r4-r1", "r4"): 0,
+        }
+        return Snapshot(0.0, {key: Counters(size, 0, 0, 0, 0) for key, size in counted.items()})
+
+    before, after = snapshot(model=10**6, hellos=5000), snapshot(model=9 * 10**6, hellos=9000)
+    assert grown(before, after, PLAN) == {DirectedLink("repo-r1", "repo", "r1"), DirectedLink("r1-r2", "r1", "r2")}
+    assert grown(before, before, PLAN) == frozenset()
+
+
 class Notes:
     """Looks like a lab to the actions, and takes notes of what they do to it."""
 
     def __init__(self, fail: str = "") -> None:
         self.plan, self.calls, self.fail = PLAN, [], fail
         self.lock = threading.Lock()
+
+    def daemon_names(self, node: str) -> tuple[str, ...]:
+        return ("zebra", "ospfd", *(("mcfwd", "bier-agent") if node == "r1" else ()))
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any, **named: Any) -> None:
@@ -348,6 +367,32 @@ def test_a_timeline_that_is_stopped_leaves_what_lasts_and_nobody_waiting() -> No
     timeline.stop()
     assert timeline.done
     assert len(lab.calls) == 1
+
+
+def test_a_fault_that_nothing_here_fits_is_skipped_and_told() -> None:
+    lab, events = Notes(), []
+    faults = [
+        fault("kill", {"daemon": {"name": "pimd", "node": "r1"}}, at=0, duration=0.01),
+        fault("kill", {"daemon": {"name": "controller"}}, at=0.01, duration=0.01),
+        fault("kill", {"daemon": {"name": "agent", "node": "r1"}}, at=0.02, duration=0.01),
+        fault("kill", {"daemon": {"name": "forwarder", "node": "r1"}}, at=0.04, duration=0.01),
+    ]
+    lab.nodes = {"r1": None}  # type: ignore[attr-defined]
+    timeline = Timeline(scene_of(lab), faults, lambda *event: events.append(event))
+    timeline.start(time.monotonic())
+    while not timeline.done:
+        time.sleep(0.001)
+    assert timeline.error is None
+    assert [said["text"] for _, kind, said in events if kind == "fault-skipped"] == [
+        "kill pimd of r1",
+        "kill controller",
+    ]
+    assert "no pimd on r1; there: zebra, ospfd, mcfwd, bier-agent" in timeline.skipped[0]
+    assert "no controller" in timeline.skipped[1]
+    assert [call for call in lab.calls if call[0] == "kill_daemon"] == [
+        ("kill_daemon", "r1", "bier-agent"),
+        ("kill_daemon", "r1", "mcfwd"),
+    ]
 
 
 def test_an_error_ends_the_timeline_and_is_told() -> None:

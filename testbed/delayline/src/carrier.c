@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "wires.h"
+
 enum { READ = 64 * 1024, EVENTS_BUFFER = 8 * 1024 * 1024 };
 
 /* One of our two interfaces of a wire; its peer is a node's. */
@@ -28,7 +30,7 @@ struct carrier {
 	pthread_mutex_t lock; /* of the cables */
 	struct cable *cables;
 	uint32_t n;
-	int events, requests, cuts;
+	int events, requests, news;
 };
 
 struct request {
@@ -79,16 +81,20 @@ static bool look_at(struct carrier *c, struct end *end)
 static void mirror(struct carrier *c, struct cable *cable)
 {
 	uint32_t before = cable->ends[0].losses + cable->ends[1].losses;
+	struct news news = {.when = wires_now(), .number = cable->number};
 	if (!look_at(c, &cable->ends[0]) || !look_at(c, &cable->ends[1]))
 		return; /* it goes, with its nodes */
-	if (cable->ends[0].losses + cable->ends[1].losses != before &&
-	    write(c->cuts, &cable->number, sizeof cable->number) < 0)
+	news.cut = cable->ends[0].losses + cable->ends[1].losses != before;
+	news.carrier[0] = cable->ends[0].carrier;
+	news.carrier[1] = cable->ends[1].carrier;
+	if (write(c->news, &news, sizeof news) < 0)
 		abort(); /* a pipe to ourselves */
 	for (int side = 0; side < 2; side++) {
 		struct end *here = &cable->ends[side], *there = &cable->ends[!side];
 		if (here->up && there->up != here->carrier) {
 			bring(c, there, here->carrier);
-			return; /* what comes of it is the next event */
+			look_at(c, there); /* that it loses its carrier by this is no cut */
+			return;		   /* what comes of it is the next event */
 		}
 	}
 }
@@ -136,7 +142,7 @@ bool carrier_follow(struct carrier *c, uint32_t number, const uint32_t ifindex[2
 	return good;
 }
 
-struct carrier *carrier_start(int *cuts)
+struct carrier *carrier_start(int *news)
 {
 	struct carrier *c = calloc(1, sizeof *c);
 	struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
@@ -151,8 +157,8 @@ struct carrier *carrier_start(int *cuts)
 	    pipe(ends))
 		return NULL;
 	setsockopt(c->events, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
-	*cuts = ends[0];
-	c->cuts = ends[1];
+	*news = ends[0];
+	c->news = ends[1];
 	error = pthread_create(&thread, NULL, follow, c);
 	errno = error;
 	return error ? NULL : c;

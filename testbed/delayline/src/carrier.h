@@ -9,8 +9,17 @@
 
 struct carrier;
 
-/* Begin. The number of each wire that went down can be read from `cuts`, 4 bytes each. NULL: errno says why. */
-struct carrier *carrier_start(int *cuts);
+/* How a wire is. `when` that was seen (CLOCK_MONOTONIC, ns): where it was cut, whatever came before did so before the cut,
+ * or in it. */
+struct news {
+	uint64_t when;
+	uint32_t number;
+	bool cut;	 /* since the last news */
+	bool carrier[2]; /* whether the node's end is up, as far as we can see */
+};
+
+/* Begin. News can be read from `news`. NULL: errno says why. */
+struct carrier *carrier_start(int *news);
 
 /* Follow a wire's interfaces from now on, and bring them up. False: that was refused. */
 bool carrier_follow(struct carrier *c, uint32_t number, const uint32_t ifindex[2]);

@@ -26,19 +26,23 @@ static bool has_room(struct line *l, const struct frame *frame)
 	return true;
 }
 
+/* Put a slot into the heap, whose place `at` is the last and free. */
+static void rise(struct line *l, uint32_t at, struct slot new)
+{
+	for (; at && before(&new, &l->slots[(at - 1) / 2]); at = (at - 1) / 2)
+		l->slots[at] = l->slots[(at - 1) / 2];
+	l->slots[at] = new;
+}
+
 /* The caller's hold on the frame goes over to the line, or is let go. */
-static void put(struct line *l, struct frame *frame, uint64_t due)
+static void put(struct line *l, struct frame *frame, uint64_t came, uint64_t due)
 {
 	if (!has_room(l, frame)) {
 		l->counts[COUNT_OVERFLOWED]++;
 		frame_release(frame);
 		return;
 	}
-	struct slot new = {due, l->order++, frame};
-	uint32_t at = l->waiting++;
-	for (; at && before(&new, &l->slots[(at - 1) / 2]); at = (at - 1) / 2)
-		l->slots[at] = l->slots[(at - 1) / 2];
-	l->slots[at] = new;
+	rise(l, l->waiting++, (struct slot){came, due, l->order++, frame});
 	l->bytes += frame->size;
 }
 
@@ -51,7 +55,7 @@ void line_put(struct line *l, struct frame *frame, uint64_t arrived)
 	l->counts[COUNT_REORDERED] += fate.reordered;
 	frame->holders += fate.copies;
 	for (uint32_t i = 0; i < fate.copies; i++)
-		put(l, frame, arrived + fate.delay[i]);
+		put(l, frame, arrived, arrived + fate.delay[i]);
 	frame_release(frame);
 }
 
@@ -73,17 +77,24 @@ struct frame *line_take(struct line *l, uint64_t now)
 	return frame;
 }
 
-void line_cut(struct line *l)
+void line_cut(struct line *l, uint64_t when)
 {
-	l->counts[COUNT_CUT] += l->waiting;
-	for (uint32_t i = 0; i < l->waiting; i++)
-		frame_release(l->slots[i].frame);
+	uint32_t n = l->waiting;
 	l->waiting = 0;
-	l->bytes = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		struct slot slot = l->slots[i];
+		if (slot.came >= when) {
+			rise(l, l->waiting++, slot);
+			continue;
+		}
+		l->counts[COUNT_CUT]++;
+		l->bytes -= slot.frame->size;
+		frame_release(slot.frame);
+	}
 }
 
 void line_free(struct line *l)
 {
-	line_cut(l);
+	line_cut(l, UINT64_MAX);
 	free(l->slots);
 }

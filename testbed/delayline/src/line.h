@@ -24,7 +24,7 @@ extern const char *const count_names[COUNT_COUNT];
 enum { LINE_LIMIT_BYTES = 256 * 1024 * 1024 };
 
 struct slot {
-	uint64_t due, order; /* who came first leaves first where both are due at once */
+	uint64_t came, due, order; /* who came first leaves first where both are due at once */
 	struct frame *frame;
 };
 
@@ -46,8 +46,8 @@ static inline uint64_t line_due(const struct line *l) { return l->waiting ? l->s
 /* The next frame that is due by now, or NULL. Whoever takes it lets go of it, and counts whether it was sent. */
 struct frame *line_take(struct line *l, uint64_t now);
 
-/* The link went down: what is on its way is lost. */
-void line_cut(struct line *l);
+/* The link went down: what had come before that, and is on its way, is lost. */
+void line_cut(struct line *l, uint64_t when);
 
 void line_free(struct line *l);
 

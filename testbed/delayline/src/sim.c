@@ -5,7 +5,7 @@
  *   put TIME LENGTH COUNT    frames come at TIME ns, numbered from 0 since the line's beginning
  *   take TIME                those that are due: a line "NUMBER" for each
  *   due                      when the next is due
- *   cut                      the link goes down
+ *   cut TIME                 the link goes down
  *   counts                   "NAME VALUE" for each counter, and "waiting VALUE"
  */
 #include <inttypes.h>
@@ -56,8 +56,8 @@ static void answer(struct line *l, uint64_t *number, char *line)
 		take(l, time);
 	} else if (!strcmp(line, "due")) {
 		printf("%" PRIu64 "\n", line_due(l));
-	} else if (!strcmp(line, "cut")) {
-		line_cut(l);
+	} else if (sscanf(line, "cut %" SCNu64, &time) == 1) {
+		line_cut(l, time);
 	} else if (!strcmp(line, "counts")) {
 		for (int i = 0; i < COUNT_COUNT; i++)
 			printf("%s %" PRIu64 "\n", count_names[i], l->counts[i]);

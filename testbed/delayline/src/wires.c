@@ -6,7 +6,6 @@
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,19 +13,39 @@
 #include "../../forwarder/src/packet.h"
 
 enum {
-	BATCH = 32,
-	VLAN_TAG = 4,  /* the kernel takes it off, and we put it in again */
+	BATCH = 64,
+	AT_ONCE = 8,    /* batches, before what is due has its turn */
+	VLAN_TAG = 4,   /* the kernel takes it off, and we put it in again */
 	ADDRESSES = 12, /* what stands before it in a frame */
 	KEPT = 2048,    /* shorter frames are copied into a buffer of their own size */
-	OLDEST = 1000000000, /* ns: no frame has waited longer in a socket, whatever its time stamp says */
+	OLDEST = 1000000000, /* ns: no frame has waited longer in the socket, whatever its time stamp says */
+	BUFFER = 256 * 1024 * 1024, /* of the socket, which is every port's */
+	MOST_IFINDEX = 1 << 20,
 };
 
+/* Frames that leave together, by whichever ports. */
+struct outgoing {
+	struct mmsghdr messages[BATCH];
+	struct iovec parts[BATCH][2];
+	struct sockaddr_ll to[BATCH];
+	struct frame *frames[BATCH];
+	struct line *lines[BATCH];
+	uint32_t n;
+};
+
+/* One socket serves all ports, so that a turn is one call to receive and one to send, however many links there are. */
 struct wires {
-	int epoll;
+	int fd;
 	struct wire **wires; /* a wire keeps its number */
 	uint32_t n;
+	uint32_t *by_ifindex; /* twice a wire's number, and the port's side; NOWHERE: not ours */
+	uint32_t ifindexes;
+	uint64_t crowded; /* frames that the socket, or memory, had no room for */
 	struct frame *fresh[BATCH]; /* buffers to receive into, each for the longest frame */
+	struct outgoing out;
 };
+
+static const uint32_t NOWHERE = UINT32_MAX;
 
 /* What comes with a received frame: its time stamp and its VLAN. */
 union ancillary {
@@ -49,37 +68,44 @@ uint64_t wires_now(void) { return clock_at(CLOCK_MONOTONIC); }
 
 static bool set_options(int fd)
 {
-	int one = 1;
+	int one = 1, size = BUFFER;
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
 	return !setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof one) &&
 	       !setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &one, sizeof one) &&
 	       !setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
 }
 
-static bool open_port(struct port *p, const char *name, struct text *problems)
+/* Room to look an interface up. */
+static bool know_ifindex(struct wires *w, uint32_t ifindex)
+{
+	if (ifindex < w->ifindexes)
+		return true;
+	uint32_t *by_ifindex = ifindex < MOST_IFINDEX ? realloc(w->by_ifindex, (ifindex + 1) * sizeof *by_ifindex) : NULL;
+	if (!by_ifindex)
+		return false;
+	for (uint32_t i = w->ifindexes; i <= ifindex; i++)
+		by_ifindex[i] = NOWHERE;
+	w->by_ifindex = by_ifindex;
+	w->ifindexes = ifindex + 1;
+	return true;
+}
+
+static void find_port(struct wires *w, struct port *p, const char *name, struct text *problems)
 {
 	p->ifindex = if_nametoindex(name);
 	strncpy(p->name, name, sizeof p->name - 1);
-	p->fd = p->ifindex ? packet_socket() : -1;
-	if (p->fd >= 0 && set_options(p->fd) && packet_bind(p->fd, p->ifindex))
-		return true;
-	text_add(problems, "error %.15s: %s\n", name, p->ifindex ? strerror(errno) : "there is no such interface");
-	return false;
-}
-
-static bool watch_port(struct wires *w, uint32_t number, uint32_t side)
-{
-	uint64_t tag = 1ull << 32 | number << 1 | side;
-	struct epoll_event event = {.events = EPOLLIN, .data.u64 = tag};
-	return !epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wires[number]->ports[side].fd, &event);
+	if (!p->ifindex)
+		text_add(problems, "error %.15s: there is no such interface\n", name);
+	else if (!know_ifindex(w, p->ifindex))
+		text_add(problems, "error out of memory\n");
+	else if (w->by_ifindex[p->ifindex] != NOWHERE)
+		text_add(problems, "error %.15s: it has a link already\n", name);
 }
 
 static void free_wire(struct wire *wire)
 {
-	for (int side = 0; side < 2; side++) {
-		if (wire->ports[side].fd >= 0)
-			close(wire->ports[side].fd);
-		line_free(&wire->lines[side]);
-	}
+	line_free(&wire->lines[0]);
+	line_free(&wire->lines[1]);
 	free(wire);
 }
 
@@ -97,21 +123,22 @@ int wires_join(struct wires *w, const char *name, const char *a, const char *b, 
 		return -1;
 	}
 	strncpy(wire->name, name, WIRE_NAME - 1);
-	wire->ports[0].fd = wire->ports[1].fd = -1;
 	if (strlen(name) >= WIRE_NAME || wires_find(w, name))
 		text_add(problems, "error link %.80s: the name is taken, or longer than %d characters\n", name, WIRE_NAME - 1);
-	open_port(&wire->ports[0], a, problems);
-	open_port(&wire->ports[1], b, problems);
+	find_port(w, &wire->ports[0], a, problems);
+	find_port(w, &wire->ports[1], b, problems);
 	wire->lines[0].fates.seed = seeds[0];
 	wire->lines[1].fates.seed = seeds[1];
-	if (problems->length == before) {
-		w->wires[w->n] = wire;
-		if (watch_port(w, w->n, 0) && watch_port(w, w->n, 1))
-			return (int)w->n++;
-		text_add(problems, "error epoll: %s\n", strerror(errno));
+	if (!strcmp(a, b))
+		text_add(problems, "error %.15s: a link joins two interfaces\n", a);
+	if (problems->length != before) {
+		free_wire(wire);
+		return -1;
 	}
-	free_wire(wire);
-	return -1;
+	for (uint32_t side = 0; side < 2; side++)
+		w->by_ifindex[wire->ports[side].ifindex] = w->n << 1 | side;
+	w->wires[w->n] = wire;
+	return (int)w->n++;
 }
 
 struct wire *wires_find(struct wires *w, const char *name)
@@ -193,102 +220,120 @@ static struct frame *settle(struct wires *w, uint32_t at, bool tagged)
 	return frame;
 }
 
-void wires_receive(struct wires *w, uint64_t tag)
+/* A frame that has come in, to the line that it takes. */
+static void take(struct wires *w, uint32_t at, struct msghdr *message, uint32_t length, uint64_t now, uint64_t ahead)
 {
-	struct wire *wire = wires_at(w, (uint32_t)tag >> 1);
-	if (!wire)
+	const struct sockaddr_ll *from = message->msg_name;
+	uint32_t port = (uint32_t)from->sll_ifindex < w->ifindexes ? w->by_ifindex[from->sll_ifindex] : NOWHERE;
+	struct frame *frame = w->fresh[at];
+	bool tagged;
+	if (port == NOWHERE)
 		return;
-	struct port *port = &wire->ports[tag & 1];
+	struct wire *wire = w->wires[port >> 1];
+	if (length > FRAME_MAX - VLAN_TAG) {
+		wire->ports[port & 1].oversized++;
+		return;
+	}
+	frame->length = length;
+	uint64_t stamp = take_ancillary(message, frame, &tagged);
+	struct frame *kept = settle(w, at, tagged);
+	if (kept)
+		line_put(&wire->lines[port & 1], kept, arrival(stamp, ahead, now));
+	else
+		w->crowded++;
+}
+
+static uint32_t receive_batch(struct wires *w)
+{
 	struct mmsghdr messages[BATCH];
 	struct iovec parts[BATCH][2];
 	union ancillary with[BATCH];
+	struct sockaddr_ll from[BATCH];
 	for (int i = 0; i < BATCH; i++) {
 		struct frame *frame = w->fresh[i];
 		parts[i][0] = (struct iovec){&frame->offload, sizeof frame->offload};
 		parts[i][1] = (struct iovec){frame->data + VLAN_TAG, FRAME_MAX - VLAN_TAG};
-		messages[i].msg_hdr = (struct msghdr){.msg_iov = parts[i], .msg_iovlen = 2, .msg_control = &with[i],
+		messages[i].msg_hdr = (struct msghdr){.msg_name = &from[i], .msg_namelen = sizeof from[i], .msg_iov = parts[i],
+						      .msg_iovlen = 2, .msg_control = &with[i],
 						      .msg_controllen = sizeof with[i]};
 	}
-	int n = recvmmsg(port->fd, messages, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
+	int n = recvmmsg(w->fd, messages, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
 	uint64_t now = wires_now(), ahead = clock_at(CLOCK_REALTIME) - now;
-	for (int i = 0; i < n; i++) {
-		bool tagged;
-		struct frame *frame = w->fresh[i];
-		frame->length = messages[i].msg_len - (uint32_t)sizeof frame->offload;
-		if (frame->length > FRAME_MAX - VLAN_TAG) {
-			port->oversized++;
-			continue;
-		}
-		uint64_t stamp = take_ancillary(&messages[i].msg_hdr, frame, &tagged);
-		struct frame *kept = settle(w, (uint32_t)i, tagged);
-		if (kept)
-			line_put(&wire->lines[tag & 1], kept, arrival(stamp, ahead, now));
-		else
-			port->crowded++;
-	}
+	for (int i = 0; i < n; i++)
+		take(w, (uint32_t)i, &messages[i].msg_hdr, messages[i].msg_len - (uint32_t)sizeof(struct virtio_net_hdr), now,
+		     ahead);
+	return n > 0 ? (uint32_t)n : 0;
+}
+
+uint32_t wires_receive(struct wires *w)
+{
+	uint32_t all = 0, n = BATCH;
+	for (int i = 0; i < AT_ONCE && n == BATCH; i++)
+		all += n = receive_batch(w);
+	return all;
 }
 
 /* -- sending ----------------------------------------------------------------------------------------------------- */
 
-static void refused(void *owner, int error)
+static void refused(void *owner, uint32_t which, int error)
 {
-	struct line *line = owner;
+	struct outgoing *out = owner;
 	(void)error;
-	line->counts[COUNT_REFUSED]++;
-	line->counts[COUNT_SENT]--;
+	out->lines[which]->counts[COUNT_REFUSED]++;
+	out->lines[which]->counts[COUNT_SENT]--;
 }
 
-/* Whether there may be more. */
-static bool release_batch(struct line *line, int fd, uint64_t now)
+static void flush(struct wires *w)
 {
-	struct mmsghdr messages[BATCH];
-	struct iovec parts[BATCH][2];
-	struct frame *frames[BATCH];
-	uint32_t n = 0;
-	while (n < BATCH && (frames[n] = line_take(line, now))) {
-		parts[n][0] = (struct iovec){&frames[n]->offload, sizeof frames[n]->offload};
-		parts[n][1] = (struct iovec){frames[n]->data + frames[n]->start, frames[n]->length};
-		messages[n].msg_hdr = (struct msghdr){.msg_iov = parts[n], .msg_iovlen = 2};
-		n++;
-	}
-	line->counts[COUNT_SENT] += n;
-	packet_send(fd, messages, n, refused, line);
-	for (uint32_t i = 0; i < n; i++)
-		frame_release(frames[i]);
-	return n == BATCH;
+	struct outgoing *out = &w->out;
+	packet_send(w->fd, out->messages, out->n, refused, out);
+	for (uint32_t i = 0; i < out->n; i++)
+		frame_release(out->frames[i]);
+	out->n = 0;
 }
 
-uint64_t wires_release(struct wires *w)
+static void send_frame(struct wires *w, struct line *line, struct frame *frame, uint32_t ifindex)
 {
-	uint64_t now = wires_now(), next = UINT64_MAX;
+	struct outgoing *out = &w->out;
+	uint32_t i = out->n++;
+	out->frames[i] = frame;
+	out->lines[i] = line;
+	out->to[i] = (struct sockaddr_ll){.sll_family = AF_PACKET, .sll_ifindex = (int)ifindex};
+	out->parts[i][0] = (struct iovec){&frame->offload, sizeof frame->offload};
+	out->parts[i][1] = (struct iovec){frame->data + frame->start, frame->length};
+	out->messages[i].msg_hdr = (struct msghdr){.msg_name = &out->to[i], .msg_namelen = sizeof out->to[i],
+						   .msg_iov = out->parts[i], .msg_iovlen = 2};
+	line->counts[COUNT_SENT]++;
+	if (out->n == BATCH)
+		flush(w);
+}
+
+uint32_t wires_release(struct wires *w, uint64_t *next)
+{
+	uint64_t now = wires_now();
+	uint32_t sent = 0;
+	*next = UINT64_MAX;
 	for (uint32_t i = 0; i < w->n; i++) {
 		for (int side = 0; side < 2; side++) {
 			struct line *line = &w->wires[i]->lines[side];
-			while (line_due(line) <= now && release_batch(line, w->wires[i]->ports[!side].fd, now))
-				;
-			if (line_due(line) < next)
-				next = line_due(line);
+			for (struct frame *frame; (frame = line_take(line, now)); sent++)
+				send_frame(w, line, frame, w->wires[i]->ports[!side].ifindex);
+			if (line_due(line) < *next)
+				*next = line_due(line);
 		}
 	}
-	return next;
-}
-
-void wires_cut(struct wires *w, uint32_t number)
-{
-	struct wire *wire = wires_at(w, number);
-	for (int side = 0; wire && side < 2; side++)
-		line_cut(&wire->lines[side]);
+	flush(w);
+	return sent;
 }
 
 /* -- showing ----------------------------------------------------------------------------------------------------- */
 
 static void show_line(struct wire *wire, int side, struct text *out)
 {
-	struct port *port = &wire->ports[side];
-	struct line *line = &wire->lines[side];
-	port->crowded += packet_drops(port->fd);
-	text_add(out, "{\"port\": \"%s\", \"n\": %" PRIu64 ", \"on_the_way\": %u, \"crowded\": %" PRIu64
-		 ", \"oversized\": %" PRIu64, port->name, line->fates.n, line->waiting, port->crowded, port->oversized);
+	const struct port *port = &wire->ports[side];
+	const struct line *line = &wire->lines[side];
+	text_add(out, "{\"port\": \"%s\", \"carrier\": %s, \"on_the_way\": %u, \"oversized\": %" PRIu64, port->name,
+		 port->carrier ? "true" : "false", line->waiting, port->oversized);
 	for (int i = 0; i < COUNT_COUNT; i++)
 		text_add(out, ", \"%s\": %" PRIu64, count_names[i], line->counts[i]);
 	text_add(out, "}");
@@ -296,7 +341,8 @@ static void show_line(struct wire *wire, int side, struct text *out)
 
 void wires_show(struct wires *w, struct text *out)
 {
-	text_add(out, "{");
+	w->crowded += packet_drops(w->fd);
+	text_add(out, "{\"crowded\": %" PRIu64 ", \"links\": {", w->crowded);
 	for (uint32_t i = 0; i < w->n; i++) {
 		text_add(out, "%s\"%s\": [", i ? ",\n" : "", w->wires[i]->name);
 		show_line(w->wires[i], 0, out);
@@ -304,21 +350,26 @@ void wires_show(struct wires *w, struct text *out)
 		show_line(w->wires[i], 1, out);
 		text_add(out, "]");
 	}
-	text_add(out, "}\n");
+	text_add(out, "}}\n");
 }
 
-struct wires *wires_new(int epoll)
+int wires_socket(const struct wires *w) { return w->fd; }
+
+struct wires *wires_new(void)
 {
 	struct wires *w = calloc(1, sizeof *w);
+	bool good = w;
 	if (!w)
 		return NULL;
-	w->epoll = epoll;
 	for (int i = 0; i < BATCH; i++)
-		if (!(w->fresh[i] = frame_new(FRAME_MAX))) {
-			wires_free(w);
-			return NULL;
-		}
-	return w;
+		good &= !!(w->fresh[i] = frame_new(FRAME_MAX));
+	w->fd = packet_socket();
+	if (good && w->fd >= 0 && set_options(w->fd) && packet_bind(w->fd, 0))
+		return w;
+	int error = good ? errno : ENOMEM;
+	wires_free(w);
+	errno = error;
+	return NULL;
 }
 
 void wires_free(struct wires *w)
@@ -328,6 +379,9 @@ void wires_free(struct wires *w)
 	for (int i = 0; i < BATCH; i++)
 		if (w->fresh[i])
 			frame_release(w->fresh[i]);
+	if (w->fd >= 0)
+		close(w->fd);
+	free(w->by_ifindex);
 	free(w->wires);
 	free(w);
 }

@@ -10,8 +10,8 @@ enum { WIRE_NAME = 64 };
 struct port {
 	char name[16];
 	uint32_t ifindex;
-	int fd;
-	uint64_t crowded, oversized; /* frames that its socket had no room for; that are longer than any link allows */
+	bool carrier;       /* when it was last looked at (carrier.h) */
+	uint64_t oversized; /* frames that are longer than any link allows */
 };
 
 /* Packets that arrive at ports[0] take lines[0] and leave by ports[1], and the other way round. */
@@ -23,8 +23,8 @@ struct wire {
 
 struct wires;
 
-/* `epoll` is told of each socket: its event's data is wires_tag(). NULL: out of memory. */
-struct wires *wires_new(int epoll);
+/* NULL: errno says why. */
+struct wires *wires_new(void);
 void wires_free(struct wires *w);
 
 /* Join two interfaces of this namespace. The wire's number, or -1: `problems` says why. */
@@ -36,21 +36,19 @@ struct wire *wires_find(struct wires *w, const char *name);
 /* The wire with this number, or NULL. */
 struct wire *wires_at(struct wires *w, uint32_t number);
 
-/* Receive a batch at the port of an event. */
-void wires_receive(struct wires *w, uint64_t tag);
+/* Readable when frames have come. */
+int wires_socket(const struct wires *w);
 
-/* Send all that is due; when the next is, in ns (CLOCK_MONOTONIC), UINT64_MAX: nothing is on its way. */
-uint64_t wires_release(struct wires *w);
+/* Receive all that has come, up to some hundred frames; how many. */
+uint32_t wires_receive(struct wires *w);
 
-/* What is on its way on a wire is lost. */
-void wires_cut(struct wires *w, uint32_t number);
+/* Send all that is due; how many. `next`: when the next is, in ns (CLOCK_MONOTONIC), UINT64_MAX: nothing is on its way. */
+uint32_t wires_release(struct wires *w, uint64_t *next);
 
 /* All wires, with their counters, as JSON. */
 void wires_show(struct wires *w, struct text *out);
 
 /* CLOCK_MONOTONIC, in ns. */
 uint64_t wires_now(void);
-
-static inline bool wires_own(uint64_t tag) { return tag >> 32 == 1; }
 
 #endif

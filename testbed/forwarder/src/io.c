@@ -258,9 +258,10 @@ static enum drop reason_of(int error)
 	}
 }
 
-static void refused(void *owner, int error)
+static void refused(void *owner, uint32_t which, int error)
 {
 	struct io *io = owner;
+	(void)which;
 	enum drop reason = reason_of(error);
 	io->suspect |= reason == DROP_PORT_DOWN;
 	io->core->drops[reason]++;

@@ -28,15 +28,15 @@ bool packet_bind(int fd, uint32_t ifindex)
 	return !bind(fd, (struct sockaddr *)&address, sizeof address);
 }
 
-void packet_send(int fd, struct mmsghdr *messages, uint32_t n, void (*refused)(void *owner, int error), void *owner)
+void packet_send(int fd, struct mmsghdr *messages, uint32_t n, void (*refused)(void *owner, uint32_t which, int error),
+		 void *owner)
 {
 	for (uint32_t at = 0; at < n;) {
 		int sent = sendmmsg(fd, messages + at, n - at, MSG_DONTWAIT);
 		if (sent > 0) {
 			at += (uint32_t)sent;
 		} else if (errno != EINTR) {
-			refused(owner, errno);
-			at++;
+			refused(owner, at++, errno);
 		}
 	}
 }

@@ -53,6 +53,9 @@ class Engine(Protocol):
     def wait_ready(self) -> None:
         """Return once packets get through. The interfaces are up."""
 
+    def wait_empty(self, link: str) -> None:
+        """Return once a link, both of whose ends are down, has nothing on its way any more."""
+
     def read(self) -> dict[Direction, Impaired]:
         """What it did, by direction."""
 

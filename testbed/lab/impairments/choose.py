@@ -22,8 +22,6 @@ def choose(
     nodes: Mapping[str, Node],
     registry: Registry,
     seed: str,
-    *,
-    binary: str = "delayline",
 ) -> Engine | None:
     """The engine of those links that need one or are to be `impairable`; None: no link is.
 
@@ -34,7 +32,7 @@ def choose(
     if not held:
         return None
     netem = Netem(held, nodes)
-    delayline = Delayline(held, nodes, registry, seed, binary)
+    delayline = Delayline(held, nodes, registry, seed)
     if wanted == "delayline" or (wanted == "auto" and (_refusals(netem) or not has_qdisc("netem"))):
         engine: Engine = delayline
     elif has_qdisc("netem"):

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 
@@ -53,16 +54,23 @@ class Delayline:
 
     name = "delayline"
     rate_parent = _ROOT
+    binary = "delayline"
 
     def __init__(
-        self, links: Mapping[str, plan.Link], nodes: Mapping[str, Node], registry: Registry, seed: str, binary: str
+        self, links: Mapping[str, plan.Link], nodes: Mapping[str, Node], registry: Registry, seed: str
     ) -> None:
         self.links = links
-        self._nodes, self._registry, self._seed, self._binary = nodes, registry, seed, binary
+        self._nodes, self._registry, self._seed = nodes, registry, seed
         self._number = {name: number for number, name in enumerate(links)}
         self._process: subprocess.Popen[bytes] | None = None
         self._talk = Talk(registry.folder / "delayline.sock")
         self.log = registry.folder / "delayline.log"
+
+    @property
+    def pid(self) -> int:
+        """The process, which also holds the namespace of the interfaces between the nodes."""
+        assert self._process is not None, "the delay line is not started"
+        return self._process.pid
 
     def refuse(self, shape: plan.Shape) -> list[str]:
         reasons = []
@@ -73,7 +81,7 @@ class Delayline:
         return reasons
 
     def start(self) -> None:
-        argv = [str(program(self._binary)), "--control", str(self._talk.path), "--log", str(self.log)]
+        argv = [str(program(self.binary)), "--control", str(self._talk.path), "--log", str(self.log)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 argv,
@@ -87,17 +95,16 @@ class Delayline:
         until(self._why_not_started, START_DEADLINE, "the delay line", pause=0.002)
 
     def connect(self, link: plan.Link, a: Node, b: Node) -> None:
-        assert self._process is not None
         common = {"mtu": link.mtu, "gso_max_segs": 1}  # see lab.links.connect
-        for node, end, ours in zip((a, b), (link.a, link.b), self._ports(link.name), strict=True):
-            peer = {"ifname": ours, "net_ns_pid": self._process.pid} | common
+        for node, end, ours in zip((a, b), (link.a, link.b), self.ports(link.name), strict=True):
+            peer = {"ifname": ours, "net_ns_pid": self.pid} | common
 
             def work(ip: IPRoute, name: str = end.name, peer: dict[str, object] = peer) -> None:
                 ip.link("add", ifname=name, kind="veth", peer=peer, **common)
 
             node.netlink(work)
         seeds = (str(self._seed_of(link, end.node)) for end in (link.a, link.b))
-        self._talk.exchange(" ".join(("link", self._wire(link.name), *self._ports(link.name), *seeds)))
+        self._talk.exchange(" ".join(("link", self._wire(link.name), *self.ports(link.name), *seeds)))
 
     def shape(self, node: Node, interface: plan.Interface, shape: plan.Shape) -> None:
         link = self.links[interface.link]
@@ -108,14 +115,29 @@ class Delayline:
         """A link's ends have their carrier a moment after both were brought up."""
         until(self._without_carrier, CARRIER_DEADLINE, "the carrier of delayed links", pause=0.002)
 
+    def wait_empty(self, link: str) -> None:
+        """It hears of a cut from the kernel, which takes its time on a busy machine."""
+
+        def heeded() -> str:
+            ports = self.state()["links"][self._wire(link)]
+            return link if any(port["carrier"] for port in ports) else ""
+
+        until(heeded, CARRIER_DEADLINE, "the cut of a delayed link", pause=0.001)
+
     def read(self) -> dict[Direction, Impaired]:
-        state = json.loads(self._talk.exchange("state"))
+        lines = self.state()["links"]
         found = {}
         for link in self.links.values():
-            for end, line in zip((link.a, link.b), state[self._wire(link.name)], strict=True):
-                dropped = sum(line[reason] for reason in ("crowded", "oversized", "overflowed"))
+            for end, line in zip((link.a, link.b), lines[self._wire(link.name)], strict=True):
+                dropped = line["oversized"] + line["overflowed"]
                 found[link.name, end.node] = Impaired(line["lost"], line["duplicated"], line["reordered"], dropped)
         return found
+
+    def state(self) -> dict[str, Any]:
+        """What it says of itself: `crowded`, the frames that its socket had no room for, and both directions of each of
+        its `links`, named w0, w1, ... in their order here."""
+        state: dict[str, Any] = json.loads(self._talk.exchange("state"))
+        return state
 
     def why_dead(self) -> str:
         if self._process is None or (status := self._process.poll()) is None:
@@ -131,8 +153,8 @@ class Delayline:
     def _wire(self, link: str) -> str:
         return f"w{self._number[link]}"
 
-    def _ports(self, link: str) -> tuple[str, str]:
-        """Our interfaces of a link: the one wired to its end a, and to b."""
+    def ports(self, link: str) -> tuple[str, str]:
+        """The interfaces of a link between its nodes: the one wired to its end a, and to b."""
         return f"{self._wire(link)}a", f"{self._wire(link)}b"
 
     def _seed_of(self, link: plan.Link, sender: str) -> int:

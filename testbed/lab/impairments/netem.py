@@ -83,6 +83,9 @@ class Netem:
     def wait_ready(self) -> None:
         pass
 
+    def wait_empty(self, link: str) -> None:
+        """The kernel empties the queues of an interface before it is down."""
+
     def read(self) -> dict[Direction, Impaired]:
         """netem counts what it lost together with what it dropped; its limit is such that it drops nothing."""
         found = {}
