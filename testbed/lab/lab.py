@@ -224,6 +224,11 @@ class Lab:
         given = {key: value for key, value in {"rate": rate, **asked}.items() if value is not None}
         mtu = self.plan.links[link].mtu
         shapes = {end.node: reshaped(self.shape(link, end.node), mtu, **given) for _, end in ends}
+        if self.engine is not None and self._has_engine(link):
+            reasons = dict.fromkeys(reason for shape in shapes.values() for reason in self.engine.refuse(shape))
+            if reasons:
+                name = self.engine.name
+                raise RequestError([Problem(f"{name} does not do {why}", f"link {link}") for why in reasons])
         self._apply(ends, shapes)
 
     def restore_shape(self, link: str) -> None:
