@@ -446,3 +446,7 @@ def test_every_packet_is_accounted_for() -> None:
         gone = sum(at_last[name] for name in ("lost", "cut", "overflowed", "sent", "refused"))
         assert at_last["received"] + at_last["duplicated"] == gone
         assert (at_last["cut"], at_last["overflowed"], at_last["refused"]) == (0, 0, 0)
+        state = lab.engine.state()
+        assert sum(state["late"]) == sum(line["sent"] + line["refused"] for line in state["links"]["w0"])
+        late = lab.engine.record()["late_ms"]
+        assert 0 < late["median"] <= late["p99"] <= late["max"]
