@@ -257,7 +257,10 @@ class Lab:
     def dead_daemons(self) -> tuple[str, ...]:
         """The daemons that ended though nobody asked them to."""
         engine = self.engine.why_dead() if self.engine is not None else ""
-        return (*died(dict(self.daemons)), *([engine] if engine else []))
+        dead = {key: process for key, process in dict(self.daemons).items() if process.poll() is not None}
+        # One that is killed on purpose is struck off first: what is still listed here ended by itself.
+        dead = {key: process for key, process in dead.items() if self.daemons.get(key) is process}
+        return (*died(dead), *([engine] if engine else []))
 
     def stop(self) -> None:
         """End every process, and with them the namespaces, links and mounts; then remove the lab's folders."""
