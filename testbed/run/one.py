@@ -269,8 +269,8 @@ class _One:
             checked = self.lab.checked if self.lab is not None else {}
             judged["shapes"] = {f"{link} from {node}": check.record() for (link, node), check in checked.items()}
             judged["warnings"] += not_as_asked(checked)
-            engine = self.lab.engine if self.lab is not None else None
-            judged["impairment_engine"] = engine.name if engine is not None else None
+            if self.lab is not None and self.lab.engine is not None and not self.lab.engine.why_dead():
+                judged["impairment_engine"] = self.lab.engine.record()
         if outcome == "passed":
             if short := [s for s in sites if not s.delivered]:
                 outcome, reason = "failed", "; ".join(f"{s.name}: {s.reason}" for s in short)

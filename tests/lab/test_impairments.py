@@ -25,6 +25,7 @@ from testbed.lab import namespace
 from testbed.lab.capabilities import frr_version, has_qdisc
 from testbed.lab.impairments.delayline import Delayline, Talk
 from testbed.lab.lab import Lab
+from testbed.lab.shape_check import check_links
 from testbed.plan.build import make_plan
 from testbed.plan.timers import profile
 from testbed.schemes import make_scheme, router_configs
@@ -185,6 +186,12 @@ def tcp(lab: Lab, name: str) -> tuple[socket.socket, socket.socket]:
         server = listener.accept()[0]
         server.settimeout(DEADLINE_S)
         return client, server
+
+
+def test_a_rate_is_kept_beside_a_delay(lab: Lab) -> None:
+    """As fast as a queue runs empty, which nobody's lack of time makes slower."""
+    for check in check_links({"both": lab.plan.links["both"]}, lab.nodes).values():
+        assert check.rate == pytest.approx(1e8, rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["both", "loss", "twice", "overtaking"])
@@ -439,3 +446,7 @@ def test_every_packet_is_accounted_for() -> None:
         gone = sum(at_last[name] for name in ("lost", "cut", "overflowed", "sent", "refused"))
         assert at_last["received"] + at_last["duplicated"] == gone
         assert (at_last["cut"], at_last["overflowed"], at_last["refused"]) == (0, 0, 0)
+        state = lab.engine.state()
+        assert sum(state["late"]) == sum(line["sent"] + line["refused"] for line in state["links"]["w0"])
+        late = lab.engine.record()["late_ms"]
+        assert 0 < late["median"] <= late["p99"] <= late["max"]

@@ -4,6 +4,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,11 @@
 
 #include "wires.h"
 
-enum { READ = 64 * 1024, EVENTS_BUFFER = 8 * 1024 * 1024 };
+enum {
+	READ = 64 * 1024,
+	EVENTS_BUFFER = 8 * 1024 * 1024,
+	ASK_MS = 2, /* between two looks at a cable that is down */
+};
 
 /* One of our two interfaces of a wire; its peer is a node's. */
 struct end {
@@ -24,6 +29,8 @@ struct end {
 struct cable {
 	uint32_t number;
 	struct end ends[2];
+	bool told[2]; /* the carriers of the last news */
+	bool whole;   /* both have theirs */
 };
 
 struct carrier {
@@ -87,8 +94,10 @@ static void mirror(struct carrier *c, struct cable *cable)
 	news.cut = cable->ends[0].losses + cable->ends[1].losses != before;
 	news.carrier[0] = cable->ends[0].carrier;
 	news.carrier[1] = cable->ends[1].carrier;
-	if (write(c->news, &news, sizeof news) < 0)
+	cable->whole = news.carrier[0] && news.carrier[1];
+	if ((news.cut || memcmp(cable->told, news.carrier, sizeof cable->told)) && write(c->news, &news, sizeof news) < 0)
 		abort(); /* a pipe to ourselves */
+	memcpy(cable->told, news.carrier, sizeof cable->told);
 	for (int side = 0; side < 2; side++) {
 		struct end *here = &cable->ends[side], *there = &cable->ends[!side];
 		if (here->up && there->up != here->carrier) {
@@ -107,12 +116,27 @@ static void mirror_those(struct carrier *c, uint32_t ifindex)
 			mirror(c, &c->cables[i]);
 }
 
+/* Those that are down. The kernel tells of a carrier that came back when it finds the time, and a machine that is
+ * rerouting has little: so they are also asked for. True: there are some. */
+static bool mirror_broken(struct carrier *c)
+{
+	bool some = false;
+	for (uint32_t i = 0; i < c->n; i++) {
+		if (!c->cables[i].whole)
+			mirror(c, &c->cables[i]);
+		some |= !c->cables[i].whole;
+	}
+	return some;
+}
+
 static void *follow(void *owner)
 {
 	static uint8_t data[READ] __attribute__((aligned(8)));
 	struct carrier *c = owner;
-	for (;;) {
-		ssize_t n = recv(c->events, data, sizeof data, 0);
+	for (bool broken = false;;) {
+		struct pollfd events = {.fd = c->events, .events = POLLIN};
+		poll(&events, 1, broken ? ASK_MS : -1);
+		ssize_t n = recv(c->events, data, sizeof data, MSG_DONTWAIT);
 		int left = (int)n;
 		pthread_mutex_lock(&c->lock);
 		if (n < 0 && errno == ENOBUFS) /* events were lost */
@@ -120,6 +144,7 @@ static void *follow(void *owner)
 		for (struct nlmsghdr *m = (struct nlmsghdr *)data; n > 0 && NLMSG_OK(m, left); m = NLMSG_NEXT(m, left))
 			if (m->nlmsg_type == RTM_NEWLINK)
 				mirror_those(c, (uint32_t)((struct ifinfomsg *)NLMSG_DATA(m))->ifi_index);
+		broken = mirror_broken(c);
 		pthread_mutex_unlock(&c->lock);
 	}
 	return NULL;
@@ -133,7 +158,7 @@ bool carrier_follow(struct carrier *c, uint32_t number, const uint32_t ifindex[2
 	if (cables) {
 		c->cables = cables;
 		struct cable *cable = &c->cables[c->n++];
-		*cable = (struct cable){number, {{.ifindex = ifindex[0]}, {.ifindex = ifindex[1]}}};
+		*cable = (struct cable){.number = number, .ends = {{.ifindex = ifindex[0]}, {.ifindex = ifindex[1]}}};
 		good = bring(c, &cable->ends[0], true) && bring(c, &cable->ends[1], true) &&
 		       look_at(c, &cable->ends[0]) && look_at(c, &cable->ends[1]);
 		mirror(c, cable);

@@ -21,6 +21,7 @@ enum {
 	OLDEST = 1000000000, /* ns: no frame has waited longer in the socket, whatever its time stamp says */
 	BUFFER = 256 * 1024 * 1024, /* of the socket, which is every port's */
 	MOST_IFINDEX = 1 << 20,
+	LATENESSES = 24,
 };
 
 /* Frames that leave together, by whichever ports. */
@@ -40,6 +41,7 @@ struct wires {
 	uint32_t n;
 	uint32_t *by_ifindex; /* twice a wire's number, and the port's side; NOWHERE: not ours */
 	uint32_t ifindexes;
+	uint64_t late[LATENESSES]; /* frames sent, by how late: place i counts those below 2^i us and not below 2^(i-1) */
 	uint64_t crowded; /* frames that the socket, or memory, had no room for */
 	struct frame *fresh[BATCH]; /* buffers to receive into, each for the longest frame */
 	struct outgoing out;
@@ -308,6 +310,18 @@ static void send_frame(struct wires *w, struct line *line, struct frame *frame, 
 		flush(w);
 }
 
+/* Note how late the next frame is, if it is due. */
+static void count_late(struct wires *w, const struct line *line, uint64_t now)
+{
+	uint64_t due = line_due(line);
+	if (due > now)
+		return;
+	uint32_t place = 0;
+	for (uint64_t us = (now - due) / 1000; us && place < LATENESSES - 1; us >>= 1)
+		place++;
+	w->late[place]++;
+}
+
 uint32_t wires_release(struct wires *w, uint64_t *next)
 {
 	uint64_t now = wires_now();
@@ -316,7 +330,7 @@ uint32_t wires_release(struct wires *w, uint64_t *next)
 	for (uint32_t i = 0; i < w->n; i++) {
 		for (int side = 0; side < 2; side++) {
 			struct line *line = &w->wires[i]->lines[side];
-			for (struct frame *frame; (frame = line_take(line, now)); sent++)
+			for (struct frame *frame; count_late(w, line, now), (frame = line_take(line, now)); sent++)
 				send_frame(w, line, frame, w->wires[i]->ports[!side].ifindex);
 			if (line_due(line) < *next)
 				*next = line_due(line);
@@ -342,7 +356,10 @@ static void show_line(struct wire *wire, int side, struct text *out)
 void wires_show(struct wires *w, struct text *out)
 {
 	w->crowded += packet_drops(w->fd);
-	text_add(out, "{\"crowded\": %" PRIu64 ", \"links\": {", w->crowded);
+	text_add(out, "{\"crowded\": %" PRIu64 ", \"late\": [", w->crowded);
+	for (int i = 0; i < LATENESSES; i++)
+		text_add(out, "%s%" PRIu64, i ? ", " : "", w->late[i]);
+	text_add(out, "], \"links\": {");
 	for (uint32_t i = 0; i < w->n; i++) {
 		text_add(out, "%s\"%s\": [", i ? ",\n" : "", w->wires[i]->name);
 		show_line(w->wires[i], 0, out);

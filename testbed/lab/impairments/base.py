@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from testbed import plan
 from testbed.lab.node import Node
@@ -58,6 +58,9 @@ class Engine(Protocol):
 
     def read(self) -> dict[Direction, Impaired]:
         """What it did, by direction."""
+
+    def record(self) -> dict[str, Any]:
+        """For a run's record: its `name`, and what it knows of how exact it was."""
 
     def why_dead(self) -> str:
         """ "" while it does its work."""

@@ -138,9 +138,16 @@ class Delayline:
                 found[link.name, end.node] = Impaired(line["lost"], line["duplicated"], line["reordered"], dropped)
         return found
 
+    def record(self) -> dict[str, Any]:
+        """`late_ms`: by how much delays were exceeded, half of all, 99 % and every one of them by no more than that."""
+        state = self.state()
+        shares = {"median": 0.5, "p99": 0.99, "max": 1.0}
+        late = {name: _below(state["late"], share) for name, share in shares.items()}
+        return {"name": self.name, "late_ms": late, "crowded": state["crowded"]}
+
     def state(self) -> dict[str, Any]:
-        """What it says of itself: `crowded`, the frames that its socket had no room for, and both directions of each of
-        its `links`, named w0, w1, ... in their order here."""
+        """What it says of itself: `crowded`, the frames that its socket had no room for; `late`, how many were sent how
+        late (powers of 2 us); both directions of each of its `links`, named w0, w1, ... in their order here."""
         state: dict[str, Any] = json.loads(self._talk.exchange("state"))
         return state
 
@@ -185,6 +192,16 @@ class Delayline:
             if names := {interface.name for interface in node.spec.interfaces if interface.link in self.links}:
                 lacking += node.netlink(partial(_without_carrier, names=names))
         return ", ".join(lacking)
+
+
+def _below(counts: list[int], share: float) -> float | None:
+    """The power of two of microseconds, in ms, below which at least that share of the counted is."""
+    total, wanted = 0, share * sum(counts)
+    for place, count in enumerate(counts):
+        total += count
+        if total and total >= wanted:
+            return float(2**place / 1000)
+    return None
 
 
 def _without_carrier(ip: IPRoute, names: set[str]) -> list[str]:

@@ -94,6 +94,9 @@ class Netem:
                 found[link.name, end.node] = Impaired(self._drops(end), None, None, 0)
         return found
 
+    def record(self) -> dict[str, Any]:
+        return {"name": self.name}
+
     def why_dead(self) -> str:
         return ""
 

@@ -14,21 +14,17 @@ from testbed.run.counters import Counters, Direction
 from testbed.run.fidelity.load import IDLE_FLOOR
 from testbed.run.fidelity.rates import LinkRate
 from testbed.run.fidelity.steadiness import Steadiness
-from testbed.run.fidelity.turns import SOFTIRQ
 from testbed.run.fidelity.watch import Watched
 from testbed.units import format_rate
 
 BUSY_SHARE = 0.5
 LATE_LIMIT_MS = 20.0
 LATE_WARNING_MS = 2.0
-TURN_LIMIT_MS = 5.0
+TURN_LIMIT_MS = 1.0
 JITTER_LIMIT_MS = 20.0
 LOSS_LIMIT = 0.001
 RATE_LIMIT = 0.9
 RATE_WARNING = 0.95
-
-# Who forwards packets: a scheme's own forwarder, and the kernel.
-FORWARDING = ("mcfwd", SOFTIRQ)
 
 _SHOWN = 3
 
@@ -126,7 +122,7 @@ def _cores(measured: Measured) -> Iterator[Finding]:
 
 def _turns(measured: Measured) -> Iterator[Finding]:
     for name, delay in measured.watched.turns.items():
-        if name in FORWARDING and delay.worst_ms > TURN_LIMIT_MS:
+        if name == "mcfwd" and delay.worst_ms > TURN_LIMIT_MS:
             text = f"{name} of {delay.worst_node} waited {delay.worst_ms:.1f} ms for each turn on a core, in the mean"
             yield Finding("run-queue", f"{text} (the limit is {TURN_LIMIT_MS:g} ms)", True)
 
