@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import leaf_churn
 import pytest
 from small_lab import wait_for
 from streams import Stream
@@ -34,12 +35,12 @@ NUMBERS = count(1)  # of syncs: each test has its own
 
 
 class P2mpLab:
-    """The square with everything in it."""
+    """The square, or another topology, with everything in it."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, topology: str = TOPOLOGY, **options: Any) -> None:
         self.scheme = SrP2mp(options)
-        (folder / "square.yaml").write_text(TOPOLOGY)
-        plan = make_plan(load_topology(str(folder / "square.yaml")))
+        (folder / "topology.yaml").write_text(topology)
+        plan = make_plan(load_topology(str(folder / "topology.yaml")))
         configs = router_configs(plan, self.scheme, TIMERS, frr_version())
         self.lab = Lab(plan, configs)
 
@@ -156,3 +157,18 @@ def test_a_standby_tree_takes_over(tmp_path: Path) -> None:
             stream.flows()
         finally:
             made.end(stream)
+
+
+@pytest.mark.parametrize("options", [{}, {"branches": "loose"}, {"dataplane": "srv6"}], ids=["pinned", "loose", "srv6"])
+def test_leaf_churn_leaves_nothing_behind(tmp_path: Path, options: dict[str, str]) -> None:
+    """A hundred changes; bench/churn.py makes a thousand and more."""
+    with P2mpLab(tmp_path, leaf_churn.TOPOLOGY, **options) as made:
+        churn = leaf_churn.LeafChurn(made.lab, made.scheme, seed=1)
+        try:
+            for number in range(100):
+                churn.change()
+                if number % 10 == 9:
+                    churn.check()
+            churn.end()
+        finally:
+            churn.close()

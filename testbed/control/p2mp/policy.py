@@ -256,6 +256,7 @@ class Policies:
                     "unreachable": [str(leaf) for leaf in sorted(policy.unreachable)],
                     "instances": instances,
                     "ready": policy.ready,
+                    "removing": policy.removing,
                 }
             )
         away = [str(router) for router in sorted(self.graph.nodes) if not self.agents[router].synced]
