@@ -79,8 +79,8 @@ def main() -> None:
         if not options.json:
             ms = of["command_ms"]
             print(f"{name}: nothing left of {of['changes']} changes, {of['overlapping']} of them not waited for")
-            print(f"  {of['instances']} instances in {of['seconds']:.1f} s; command to answer {ms['median']:.1f} ms", end="")
-            print(f" ({ms['q1']:.1f} to {ms['q3']:.1f}, n {ms['n']})")
+            print(f"  {of['instances']} instances in {of['seconds']:.1f} s; from a command to its answer:")
+            print(f"  {ms['median']:.1f} ms (quartiles {ms['q1']:.1f} to {ms['q3']:.1f}, n {ms['n']})")
     if options.json:
         print(json.dumps(found))
 
