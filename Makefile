@@ -25,7 +25,7 @@ testbed: deps forwarder ## Deliver a 2 GiB model to 8 clouds over PIM, BIER and 
 test: deps forwarder fuzzer ## Run all tests (needs root: many build small networks)
 	@$(IN) scripts/as-root .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-vm-test: deps ## Run the tests that need netem in a virtual machine, where this kernel has none (two minutes)
+vm-test: deps forwarder ## Run the tests that need netem in a virtual machine, where this kernel has none (two minutes)
 	@$(IN) scripts/vm-test $(ARGS)
 
 check: lint test ## Everything a change must pass
@@ -48,13 +48,15 @@ golden: deps ## Write tests/golden anew from the code; read the diff before you 
 deps: ## Install what is missing: Debian packages, then the virtual environment in .venv
 	@$(IN) scripts/deps
 
-forwarder: deps ## Build the BIER and SR-P2MP forwarder (C; testbed/forwarder/bin) where its sources are newer
-	@$(IN) flock testbed/forwarder/src make -s -C testbed/forwarder/src
+forwarder: deps ## Build the programs in C, the forwarder and the delay line, where their sources are newer
+	@$(IN) for program in forwarder delayline; do \
+	  flock testbed/$$program/src make -s -C testbed/$$program/src || exit; \
+	done
 
 fuzzer: ## Build the fuzzer of the core (clang; testbed/forwarder/bin/fuzz)
 	@$(IN) scripts/deps tests && flock testbed/forwarder/src make -s -C testbed/forwarder/src fuzz
 
 clean: ## Remove caches and builds; .venv and results/ stay (leftover labs: .venv/bin/testbed clean)
-	@$(IN) junk=(build testbed/forwarder/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis); \
+	@$(IN) junk=(build testbed/forwarder/bin testbed/delayline/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis); \
 	junk+=($$(find * -name __pycache__ -prune)); \
 	rm -rf "$${junk[@]}" 2>/dev/null || scripts/as-root rm -rf "$${junk[@]}"

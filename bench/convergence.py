@@ -134,7 +134,7 @@ class Notifications:
         self._folder = tempfile.TemporaryDirectory()
         nodes = [{"name": node.name, "pid": node.pid} for node in lab.routers]
         self._program = Program(
-            lambda argv, out, errors: subprocess.Popen(argv, stdout=out, stderr=errors),
+            lambda argv, given, out, errors: subprocess.Popen(argv, stdin=given, stdout=out, stderr=errors),
             "testbed.run.monitor",
             ["--config", json.dumps({"nodes": nodes, "receive_buffer": 8 << 20})],
             self._take,

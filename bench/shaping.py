@@ -28,7 +28,7 @@ from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
 from testbed.plan.frr import RouterConfig
 from testbed.plan.types import Link
-from testbed.run.fidelity import idle_between, parse_stat
+from testbed.run.fidelity.kernel import idle_between, parse_stat
 from testbed.spec.topology import Topology
 from testbed.units import format_rate, parse_rate
 

@@ -6,7 +6,9 @@
     ├── LabError                     1: the emulated network did not do what it should
     │   ├── NodeStartError              a namespace or its shell did not come up in time
     │   ├── DaemonError                 a daemon refused its configuration, died, or is not ready
-    │   ├── ForwarderError              a forwarder does not answer, or refused what it was told
+    │   ├── ProgramError                one of our programs does not answer, or refused what it was told
+    │   │   ├── ForwarderError             ... a router's forwarder
+    │   │   └── DelaylineError             ... the lab's delay line
     │   └── NotConverged                a state was waited for and did not come; says what was seen instead
     ├── TransferError                1: a model could not be made, sent or verified
     └── Interrupted                  1: the user stopped the run (Ctrl-C, SIGTERM)
@@ -81,12 +83,20 @@ class DaemonError(LabError):
     """A daemon refused its configuration, died, or did not become ready."""
 
 
-class ForwarderError(LabError):
-    """A forwarder does not answer, or refused what it was told; `errors` holds every mistake it found."""
+class ProgramError(LabError):
+    """A program of ours does not answer, or refused what it was told; `errors` holds every mistake it found."""
 
     def __init__(self, what: str, errors: Sequence[str] = ()) -> None:
         self.errors = tuple(errors)
         super().__init__("\n    ".join((what, *self.errors)))
+
+
+class ForwarderError(ProgramError):
+    """A forwarder does not answer, or refused what it was told."""
+
+
+class DelaylineError(ProgramError):
+    """The delay line does not answer, or refused what it was told."""
 
 
 class NotConverged(LabError):

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.errors import MachineError, RequestError, TestbedError
-from testbed.record import Event, Run
+from testbed.record import Event, Run, fault_words
 from testbed.run.observer import Observer
 from testbed.units import format_rate
 
@@ -104,7 +104,9 @@ class LiveObserver(Observer):
                 self._silent.discard(event.node)
             elif event.kind in ("fault", "fault-restored"):
                 what = "fault" if event.kind == "fault" else "restored"
-                line = f"{event.run}: {what}: {event.detail.get('action')} {event.detail.get('link')}"
+                line = f"{event.run}: {what}: {fault_words(event.detail)}"
+            elif event.kind == "fault-skipped":
+                line = f"{event.run}: no fault: {fault_words(event.detail)}: {event.detail.get('why')}"
         if line:
             stderr.print(line, style="yellow")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from typing import Any, get_args
 
 from testbed.errors import MachineError, RequestError
 from testbed.lab import registry
+from testbed.spec.types import Impairments
 
 Commands = Any  # argparse's own type for this is private
 
@@ -15,6 +16,20 @@ Commands = Any  # argparse's own type for this is private
 def json_flag(parser: argparse.ArgumentParser) -> None:
     """--json, the same everywhere."""
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output, for programs")
+
+
+def impairments_flags(parser: argparse.ArgumentParser) -> None:
+    """Who makes delays and losses, or that nobody does."""
+    parser.add_argument(
+        "--impairments",
+        choices=get_args(Impairments),
+        help="who delays and loses packets; auto: the kernel's netem where it can, else our delayline",
+    )
+    parser.add_argument(
+        "--without-impairments",
+        action="store_true",
+        help="leave delays and losses out, and keep the rates; every result then says so",
+    )
 
 
 def require_root() -> None:

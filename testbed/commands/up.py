@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import suppress
 
-from testbed.commands.common import Commands, find_lab, json_flag, require_root
+from testbed.commands.common import Commands, find_lab, impairments_flags, json_flag, require_root
 from testbed.errors import LabError, MachineError
 from testbed.lab import registry
 from testbed.run.keeper import KEEPER_DEADLINE
@@ -25,7 +25,12 @@ def add(commands: Commands) -> None:
     up.add_argument("--scheme", default="pim-ssm", choices=sorted(SCHEMES))
     up.add_argument("--timers", default="fast", choices=("fast", "default", "rfc"))
     up.add_argument("--lab", help="the lab's id; default: a random one")
-    up.add_argument("--without-impairments", action="store_true", help="leave delays and losses out")
+    impairments_flags(up)
+    up.add_argument(
+        "--impairable",
+        action="store_true",
+        help="an impairment engine on every link between routers, for `testbed fault inject degrade`",
+    )
     json_flag(up)
     up.set_defaults(run=_up)
     down = commands.add_parser("down", help="end a running lab")
@@ -40,6 +45,8 @@ def _up(options: argparse.Namespace) -> int:
     argv = [sys.executable, "-m", "testbed.run.keeper", options.topology]
     argv += ["--scheme", options.scheme, "--timers", options.timers]
     argv += ["--lab", options.lab] if options.lab else []
+    argv += ["--impairments", options.impairments] if options.impairments else []
+    argv += ["--impairable"] if options.impairable else []
     argv += ["--without-impairments"] if options.without_impairments else []
     keeper = subprocess.Popen(
         argv,

@@ -14,6 +14,7 @@ they tell more than the routes do, and do not wait.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -30,7 +31,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from testbed.control import tally
+from testbed.control import bier_memory, tally
 from testbed.control.bfrs import Bfrs, advertisement
 from testbed.control.bier_config import COMMANDS, OPAQUE_TYPE, OVERLAY_IN, OVERLAY_OUT, BierConfig
 from testbed.control.bier_flows import BierFlows
@@ -259,6 +260,7 @@ class Agent:
             }
         else:
             raise ValueError(f"unknown op {what!r}: flow, join, leave, state")
+        self._remember()
         self._note(time.monotonic(), "flow")
         self._program()
         return {"ok": True, "t": time.monotonic(), "programmed": self.programmed}
@@ -315,12 +317,24 @@ class Agent:
         return lines + [f"port {name} context {OVERLAY_IN}" for name in self.config.lans]
 
     def _adopt(self) -> None:
-        """A predecessor's flows, from a forwarder that went on without him."""
+        """A predecessor's flows, from a forwarder that went on without him; else those that he remembered."""
+        with contextlib.suppress(ForwarderError):
+            self.membership.adopt(self.flows.adopt(self.forwarder.tables()), time.monotonic())
+        if not self.flows.count and self.config.state:
+            try:
+                for (source, group), bfers in bier_memory.read(Path(self.config.state)).items():
+                    self.flows.set_flow(source, group, bfers)
+            except FileNotFoundError:
+                pass
+            except (OSError, ValueError) as error:
+                self._report("state-lost", {"why": str(error)})
+
+    def _remember(self) -> None:
         try:
-            members = self.flows.adopt(self.forwarder.tables())
-        except ForwarderError:
-            return
-        self.membership.adopt(members, time.monotonic())
+            if self.config.state:
+                bier_memory.write(Path(self.config.state), self.flows.bfers)
+        except OSError as error:  # the forwarder has it, and that is what counts
+            self._report("state-not-written", {"why": str(error)})
 
     def _advertise(self) -> None:
         """Say what this router is. A BFR-id that another router has already is not claimed as long as it has it: RFC

@@ -20,7 +20,8 @@ class BierConfig:
     `loopback`: its BFR-prefix and router-id. `transport`, `lans`: interfaces to other routers, and to hosts.
     `first_bift_id`: with MPLS the router's own label base. `signalling`: "push" (flows come by command) or "igmp" (this
     router tells the source's router what its hosts join). `hold`: seconds for which a BFR counts whose advertisement
-    went without a farewell, because its agent died and not the router. `events`: the file to report events to.
+    went without a farewell, because its agent died and not the router. `events`: the file to report events to; `state`:
+    that in which flows outlive the router, "" for none.
     """
 
     loopback: str
@@ -28,6 +29,7 @@ class BierConfig:
     lans: tuple[str, ...]
     forwarder: str
     events: str
+    state: str = ""
     sd: int = 0
     bsl: int = 256
     encapsulation: str = "ethernet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 
 from testbed.control.bier_config import OVERLAY_IN, OVERLAY_OUT, BierConfig
@@ -27,6 +28,11 @@ class BierFlows:
     def count(self) -> int:
         """Flows for which this router is a BFIR."""
         return len(self._bfers)
+
+    @property
+    def bfers(self) -> Mapping[Key, frozenset[int]]:
+        """Of each of them."""
+        return self._bfers
 
     def set_flow(self, source: IPv4Address | None, group: IPv4Address, bfers: frozenset[int]) -> None:
         """All BFERs of a flow; none: the flow is over. Raises ValueError."""

@@ -119,34 +119,40 @@ def dry_run(configs: Mapping[str, RouterConfig], folder: Path, environment: dict
         raise DaemonError("FRR refuses its configuration:\n" + "\n".join(found))
 
 
-def start_daemons(routers: Sequence[tuple[Node, RouterConfig]]) -> dict[tuple[str, str], subprocess.Popen[bytes]]:
+def start_daemons(
+    routers: Sequence[Sequence[Daemon]],
+) -> dict[tuple[str, str], subprocess.Popen[bytes]]:
     """Start every router's daemons in their order, several routers at a time; returns the processes by
     (router, daemon). Raises DaemonError if one dies, NotConverged if one does not get ready."""
 
-    def start(router: tuple[Node, RouterConfig]) -> list[tuple[tuple[str, str], subprocess.Popen[bytes]]]:
-        node, config = router
+    def start(daemons: Sequence[Daemon]) -> list[tuple[tuple[str, str], subprocess.Popen[bytes]]]:
         started = []
-        first = [name for name in config.daemons if name in ("mgmtd", "zebra")]
-        rest = [name for name in config.daemons if name not in first]
-        for group in (*([name] for name in first), rest):  # all others are zebra's clients, and need only that
-            daemons = [Daemon(node, name, config.options.get(name, ())) for name in group]
-            for daemon, process in [(daemon, _spawn(daemon)) for daemon in daemons]:
-                until(
-                    lambda d=daemon, p=process: d.why_not_ready(p),  # type: ignore[misc]
-                    READY_DEADLINE,
-                    "a daemon's start",
-                    pause=0.005,
-                )
-                started.append(((node.name, daemon.name), process))
+        first = [daemon for daemon in daemons if daemon.name in ("mgmtd", "zebra")]
+        rest = [daemon for daemon in daemons if daemon not in first]
+        for group in (*([daemon] for daemon in first), rest):  # all others are zebra's clients, and need only that
+            for daemon, process in [(daemon, _spawn(daemon)) for daemon in group]:
+                _wait_ready(daemon, process)
+                started.append(((daemon.node.name, daemon.name), process))
         return started
 
     with ThreadPoolExecutor(_TOGETHER) as pool:
         return dict(item for part in pool.map(start, routers) for item in part)
 
 
+def start_daemon(daemon: Daemon) -> subprocess.Popen[bytes]:
+    """Start one, and return once it takes commands. Raises DaemonError, NotConverged."""
+    process = _spawn(daemon)
+    _wait_ready(daemon, process)
+    return process
+
+
 def _spawn(daemon: Daemon) -> subprocess.Popen[bytes]:
-    with (daemon.node.folder / "log" / f"{daemon.name}.out").open("wb") as out:
+    with (daemon.node.folder / "log" / f"{daemon.name}.out").open("ab") as out:
         return daemon.node.popen(daemon.argv, stdout=out, stderr=out)
+
+
+def _wait_ready(daemon: Daemon, process: subprocess.Popen[bytes]) -> None:
+    until(lambda: daemon.why_not_ready(process), READY_DEADLINE, "a daemon's start", pause=0.005)
 
 
 def died(processes: Mapping[tuple[str, str], subprocess.Popen[bytes]]) -> Iterable[str]:

@@ -8,8 +8,11 @@ from functools import partial
 from pyroute2 import IPRoute
 
 from testbed import plan
+from testbed.lab.impairments.base import Engine
 from testbed.lab.node import Node
-from testbed.lab.shaping import shape_interface
+from testbed.lab.shaping import ROOT, set_rate
+
+_IFF_UP = 1
 
 
 def connect(link: plan.Link, a: Node, b: Node) -> None:
@@ -23,11 +26,11 @@ def connect(link: plan.Link, a: Node, b: Node) -> None:
     a.netlink(lambda ip: ip.link("add", ifname=link.a.name, kind="veth", peer=peer, **common))
 
 
-def configure(node: Node, links: dict[str, plan.Link], *, impaired: bool) -> None:
-    """Address and shape every interface of `node` and bring it up; set its loopback and its default route.
-
-    `impaired`: apply delay and loss too (needs netem).
-    """
+def configure(node: Node, links: dict[str, plan.Link], engine: Engine | None = None) -> None:
+    """Address and shape every interface of `node` and bring it up; set its loopback and its default route."""
+    for interface in node.spec.interfaces:
+        if engine is not None and interface.link in engine.links:
+            engine.shape(node, interface, links[interface.link].shape)
 
     def work(ip: IPRoute) -> None:
         if (loopback := node.spec.loopback) is not None:
@@ -37,12 +40,24 @@ def configure(node: Node, links: dict[str, plan.Link], *, impaired: bool) -> Non
             index = indices[interface.name]
             address = interface.address
             ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
-            shape_interface(ip, index, links[interface.link].shape, impaired=impaired)
+            set_rate(ip, index, links[interface.link].shape, _rate_parent(interface, engine))
             ip.link("set", index=index, state="up")
         if (gateway := node.spec.gateway) is not None:
             ip.route("add", dst="default", gateway=str(gateway))
 
     node.netlink(work)
+
+
+def reshape(node: Node, interface: plan.Interface, shape: plan.Shape, engine: Engine | None = None) -> None:
+    """Change what is sent from one end of a link to another shape."""
+    if engine is not None and interface.link in engine.links:
+        engine.shape(node, interface, shape)
+    parent = _rate_parent(interface, engine)
+    node.netlink(lambda ip: set_rate(ip, index_of(ip, interface.name), shape, parent))
+
+
+def _rate_parent(interface: plan.Interface, engine: Engine | None) -> int:
+    return engine.rate_parent if engine is not None and interface.link in engine.links else ROOT
 
 
 def set_state(ends: Iterable[tuple[Node, plan.Interface]], state: str) -> None:
@@ -54,6 +69,15 @@ def set_state(ends: Iterable[tuple[Node, plan.Interface]], state: str) -> None:
     jobs = [node.submit_netlink(partial(switch, name=interface.name)) for node, interface in ends]
     for job in jobs:
         job.result()
+
+
+def is_up(node: Node, interface: plan.Interface) -> bool:
+    """Whether one end of a link was brought up (its carrier is another matter)."""
+
+    def work(ip: IPRoute) -> bool:
+        return bool(ip.link("get", ifname=interface.name)[0]["flags"] & _IFF_UP)
+
+    return node.netlink(work)
 
 
 def index_of(ip: IPRoute, name: str) -> int:

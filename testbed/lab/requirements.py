@@ -46,8 +46,8 @@ class Check:
 class Needs:
     """What a scenario needs of the machine, beyond what every lab does. Sizes in bytes.
 
-    `shaping`: links with a rate; `netem`: with delay, jitter or loss. `disk` is for the models, `bundle` for what
-    is kept beside the records.
+    `shaping`: links with a rate; `netem`: delays and losses made by it and nobody else. `disk` is for the models,
+    `bundle` for what is kept beside the records.
     """
 
     daemons: Sequence[str] = ("zebra", "ospfd")
@@ -120,8 +120,8 @@ def _kernel_checks(cap: Capabilities) -> Iterator[Check]:
         cap,
         "netem",
         "netem",
-        "modprobe sch_netem, or boot a kernel that has it (Debian: apt-get install linux-image-amd64), "
-        "or leave delay and loss out: --without-impairments",
+        "delayline takes its place, unless a scenario or --impairments insists on netem: modprobe sch_netem, or boot a "
+        "kernel that has it (Debian: apt-get install linux-image-amd64)",
         "warn",
     )
     name: Feature = "pim-register" if cap.can("multicast-routing") else "multicast-routing"

@@ -1,8 +1,4 @@
-"""What a link is like, as qdiscs: TBF for the rate, netem above it for delay, jitter and loss.
-
-A packet is delayed first and waits for the rate afterwards; what is late by chance (jitter) may so be overtaken by
-what was sent after it. netem loses whole buffers: of TCP, which hands over segments by the dozen, up to 64 KiB at once.
-"""
+"""A link's rate and queue, as a qdisc at each end: TBF. Everything else is an engine's (testbed.lab.impairments)."""
 
 from __future__ import annotations
 
@@ -12,9 +8,10 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.rtnl.tcmsg import plugins, sched_tbf
 
 from testbed import plan
-from testbed.plan.shape import netem_limit
 
 _MOST = 2**32 - 1
+ROOT = 2**32 - 1
+_TBF = 0x20000
 
 
 class _Tbf:
@@ -40,34 +37,14 @@ class _Tbf:
 plugins["tbf"] = _Tbf
 
 
-def needs_netem(shape: plan.Shape) -> bool:
-    """Whether the shape asks for more than a rate."""
-    return bool(shape.delay or shape.jitter or shape.loss)
+def set_rate(ip: IPRoute, index: int, shape: plan.Shape, parent: int = ROOT) -> None:
+    """Give an interface the rate and the queue of a shape, or none; what waits in the queue stays.
 
-
-def shape_interface(ip: IPRoute, index: int, shape: plan.Shape, *, impaired: bool) -> None:
-    """Set the qdiscs of one interface. Raises pyroute2's NetlinkError (an unknown qdisc is ENOENT)."""
-    parent: dict[str, int] = {}
-    if impaired and needs_netem(shape):
-        ip.tc(
-            "add",
-            "netem",
-            index,
-            handle=0x10000,
-            delay=round(shape.delay * 1e6),
-            jitter=round(shape.jitter * 1e6),
-            loss=shape.loss * 100,
-            limit=netem_limit(shape),
-        )
-        parent = {"parent": 0x10001}
+    `parent`: the class of a qdisc that is there already and has the TBF below it. Raises pyroute2's NetlinkError.
+    """
     if shape.rate is not None:
-        ip.tc(
-            "add",
-            "tbf",
-            index,
-            handle=0x20000,
-            rate=shape.rate // 8,  # bytes a second
-            burst=shape.burst,
-            limit=shape.queue,
-            **parent,
-        )
+        # The rate in bytes a second.
+        parameters = {"rate": shape.rate // 8, "burst": shape.burst, "limit": shape.queue}
+        ip.tc("replace", "tbf", index, handle=_TBF, parent=parent, **parameters)
+    elif any(qdisc["handle"] == _TBF and qdisc["parent"] == parent for qdisc in ip.get_qdiscs(index=index)):
+        ip.tc("del", index=index, handle=_TBF, parent=parent)

@@ -18,11 +18,14 @@ in 2 s instead of 20. `bench/shaping.py` measures what these sizes give.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 from testbed.errors import Problem, RequestError
 from testbed.plan.types import Shape
+from testbed.spec.limits import MAX_RATE, MIN_RATE
 from testbed.spec.topology import Link, LinkDefaults
-from testbed.units import format_size
+from testbed.units import format_duration, format_rate, format_size
 
 # A frame is its MTU and an Ethernet header; TBF counts both.
 ETHERNET_HEADER = 14
@@ -74,6 +77,17 @@ def netem_limit(shape: Shape) -> int:
     return max(1000, math.ceil((on_the_way + shape.queue) / SMALL_PACKET))
 
 
+def burst_chances(loss: float, burst: float) -> tuple[float, float]:
+    """The chances, at each packet, of going over to losing all packets, and of going back to losing none (Gilbert's
+    model), where a share `loss` of the packets is lost, `burst` in a row in the mean (1 or more).
+
+    Bursts end with a chance of 1 / burst, so their lengths are geometric; the share of time in a burst is the loss.
+    The first is above 1 where that is impossible: each pause lasts at least one packet.
+    """
+    to_good = 1 / burst
+    return (loss * to_good / (1 - loss) if loss < 1 else math.inf), to_good
+
+
 def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
     """The shape of each direction of a link. An unshaped link has neither queue nor bucket: both are 0.
 
@@ -84,14 +98,51 @@ def shape_of(link: Link, defaults: LinkDefaults, mtu: int) -> Shape:
     jitter = defaults.jitter if link.jitter is None else link.jitter
     loss = defaults.loss if link.loss is None else link.loss
     asked_queue = defaults.queue if link.queue is None else link.queue
+    chances = {
+        "loss_burst": defaults.loss_burst if link.loss_burst is None else link.loss_burst,
+        "duplicate": defaults.duplicate if link.duplicate is None else link.duplicate,
+        "reorder": defaults.reorder if link.reorder is None else link.reorder,
+    }
+    seed = defaults.seed if link.seed is None else link.seed
     if rate is None:
-        return Shape(None, delay, jitter, loss, queue=asked_queue or 0, burst=0)
+        return Shape(None, delay, jitter, loss, queue=asked_queue or 0, burst=0, **chances, seed=seed)
     queue = queue_for(rate, delay, mtu) if asked_queue is None else asked_queue
     if queue > LARGEST_QUEUE:
         what = f"a queue of {format_size(queue)} is more than a TBF can be told"
         hint = f"leave queue out, or ask for {format_size(LARGEST_QUEUE)} at most"
         raise RequestError([Problem(what, where=f"link {link.name or f'{link.a}-{link.b}'}", hint=hint)])
-    return Shape(rate, delay, jitter, loss, queue, burst_for(rate, mtu))
+    return Shape(rate, delay, jitter, loss, queue, burst_for(rate, mtu), **chances, seed=seed)
+
+
+def without_impairments(shape: Shape) -> Shape:
+    """The same with its rate and queue alone."""
+    return Shape(shape.rate, 0.0, 0.0, 0.0, shape.queue, shape.burst)
+
+
+def reshaped(shape: Shape, mtu: int, **changes: Any) -> Shape:
+    """A shape with other fields, its bucket and queue made to fit.
+
+    The queue stays what it is, in bytes, as a router's buffer does; but it holds a bucket, and a link that had no rate
+    gets the queue of one that has. Raises RequestError for what no link can be like.
+    """
+    new = replace(shape, **changes)
+    wrong = []
+    if new.rate is not None and not MIN_RATE <= new.rate <= MAX_RATE:
+        wrong.append(f"a rate of {format_rate(new.rate)} (from {format_rate(MIN_RATE)} to {format_rate(MAX_RATE)})")
+    wrong += [f"a {name} of {value} s" for name, value in (("delay", new.delay), ("jitter", new.jitter)) if value < 0]
+    if new.jitter > new.delay:
+        wrong.append(f"a jitter of {format_duration(new.jitter)} at a delay of {format_duration(new.delay)}")
+    chances = {"loss": new.loss, "duplicate": new.duplicate, "reorder": new.reorder}
+    wrong += [f"a chance of {name} of {value} (from 0 to 1)" for name, value in chances.items() if not 0 <= value <= 1]
+    if new.loss_burst and (new.loss_burst < 1 or burst_chances(new.loss, new.loss_burst)[0] > 1):
+        wrong.append(f"{new.loss:.4g} of its packets lost with {new.loss_burst:g} in a row in the mean")
+    if wrong:
+        raise RequestError([Problem(f"a link cannot have {what}") for what in wrong])
+    if new.rate is None:
+        return new
+    burst = burst_for(new.rate, mtu)
+    queue = queue_for(new.rate, new.delay, mtu) if shape.rate is None else max(new.queue, burst)
+    return replace(new, burst=burst, queue=queue)
 
 
 # The link between an edge router and its own host: as fast as the machine.

@@ -78,13 +78,20 @@ class IgmpTimers:
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """One profile. `bfd` None: neighbours are watched by hellos alone."""
+    """One profile. `bfd` None: neighbours are watched by hellos alone. `detection`: what was asked for in its place, ""
+    where the profile's own BFD is."""
 
     name: str
     ospf: OspfTimers
     bfd: BfdTimers | None
     pim: PimTimers
     igmp: IgmpTimers
+    detection: str = ""
+
+    @property
+    def unnoticed(self) -> float:
+        """How long a link may be silent before a router acts on it, in seconds."""
+        return self.bfd.detection if self.bfd else self.ospf.dead
 
     @property
     def cold_start(self) -> float:
@@ -99,8 +106,9 @@ class Timers:
 
         Beyond BFD_LINKS links BFD falls back to FRR's default of 3 x 300 ms: all sessions share this machine's few
         cores, and a detection time shorter than the scheduling delay at start makes healthy neighbours flap for good.
+        Who asks for a detection gets it.
         """
-        if self.bfd is None or links <= BFD_LINKS or self.bfd.interval >= 300:
+        if self.detection or self.bfd is None or links <= BFD_LINKS or self.bfd.interval >= 300:
             return self
         return replace(self, bfd=BfdTimers(interval=300, multiplier=3))
 
@@ -149,11 +157,33 @@ RFC = Timers(
 
 PROFILES: Mapping[str, Timers] = MappingProxyType({t.name: t for t in (FAST, DEFAULT, RFC)})
 
+# By what the failure of a link is noticed (spec.scenario.Detection), and the BFD that this takes.
+DETECTIONS: Mapping[str, BfdTimers | None] = MappingProxyType(
+    {
+        "carrier": None,
+        "bfd-3x50": BfdTimers(interval=50, multiplier=3),
+        "bfd-3x300": BfdTimers(interval=300, multiplier=3),
+        "dead-timer": None,
+    }
+)
 
-def profile(name: str) -> Timers:
-    """The profile of that name. Raises RequestError."""
-    try:
-        return PROFILES[name]
-    except KeyError:
+
+def profile(name: str, detection: str | None = None) -> Timers:
+    """The profile of that name, with the BFD of a detection where one is asked for. Raises RequestError."""
+    problems = []
+    if name not in PROFILES:
         hint = f"the profiles are {', '.join(PROFILES)}"
-        raise RequestError([Problem(f"no timer profile is called {name!r}", where="timers", hint=hint)]) from None
+        problems.append(Problem(f"no timer profile is called {name!r}", where="timers", hint=hint))
+    if detection is not None and detection not in DETECTIONS:
+        hint = f"there are {', '.join(DETECTIONS)}"
+        problems.append(Problem(f"no detection is called {detection!r}", where="detection", hint=hint))
+    if problems:
+        raise RequestError(problems)
+    if detection is None:
+        return PROFILES[name]
+    return replace(PROFILES[name], bfd=DETECTIONS[detection], detection=detection)
+
+
+def hides_carrier(detection: str | None) -> bool:
+    """Whether a link that is cut keeps its carrier, so that only what `detection` names can notice."""
+    return detection not in (None, "carrier")

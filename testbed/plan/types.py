@@ -30,8 +30,11 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One direction of a link. Rate in bit/s (None: unshaped), delay and jitter in s, loss 0..1,
-    queue and burst in bytes (sized from rate, delay and MTU)."""
+    """One direction of a link. Rate in bit/s (None: unshaped), delay and jitter in s, queue and burst in bytes (sized
+    from rate, delay and MTU). `loss`, `duplicate` and `reorder` are probabilities 0..1.
+
+    `loss_burst`: packets lost in a row, in the mean; 0: each is lost or not on its own. `seed`: same seed, same packets
+    lost, duplicated, reordered, delayed as much; None: that is not asked for."""
 
     rate: int | None
     delay: float
@@ -39,6 +42,15 @@ class Shape:
     loss: float
     queue: int
     burst: int
+    loss_burst: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    seed: int | None = None
+
+    @property
+    def impaired(self) -> bool:
+        """Whether it asks for more than a rate and a queue."""
+        return any((self.delay, self.jitter, self.loss, self.duplicate, self.reorder))
 
 
 @dataclass(frozen=True, slots=True)

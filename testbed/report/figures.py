@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from testbed.bundle import SCENARIO, Bundle, run_id
 from testbed.errors import Problem, RequestError
-from testbed.record import Event, Run, SiteResult
+from testbed.record import Event, Run, SiteResult, fault_words
 from testbed.report.loose import number
 from testbed.report.stats import Summary, summarise
 from testbed.spec.scenario import Scenario
@@ -39,6 +39,15 @@ def beyond_igp(stage: Mapping[str, Any]) -> float | None:
     if probe is None or igp is None or str(stage.get("fault", "")).startswith("restored"):
         return None
     return max(0.0, probe - max(igp, start or 0.0))
+
+
+_OF_ALL_SCHEMES = ("ospf", "ospfv3", "bfd")
+
+
+def own_messages(run: Run) -> int:
+    """Control messages of the scheme's own while the model was sent, hellos left out: those go round anyway."""
+    own = (counts for protocol, counts in run.control.items() if protocol not in _OF_ALL_SCHEMES)
+    return sum(counts.get("messages", 0) - counts.get("hello", 0) for counts in own)
 
 
 def goodput(site: SiteResult) -> float | None:
@@ -101,6 +110,11 @@ class RunFigures:
     def beyond_igp_ms(self) -> float | None:
         """`beyond_igp` of the worst site; None if it is known of no site."""
         return max((ms for stage in self.run.stages if (ms := beyond_igp(stage)) is not None), default=None)
+
+    @property
+    def slowest_setup_ms(self) -> float | None:
+        """Of what was set up on demand: when the last site of all had its first packet after its sync's start."""
+        return max((s.setup_ms for s in self.run.sites if s.setup_ms is not None), default=None)
 
     @property
     def lost(self) -> int | None:
@@ -176,6 +190,10 @@ class SiteFigures:
     @property
     def first_byte_s(self) -> Summary | None:
         return summarise(r.first_byte_s for r in self.results)
+
+    @property
+    def setup_ms(self) -> Summary | None:
+        return summarise(r.setup_ms for r in self.results)
 
     @property
     def outages(self) -> Summary | None:
@@ -281,23 +299,21 @@ class FaultWindow:
 
 
 def fault_windows(events: Sequence[Event], run: Run) -> tuple[FaultWindow, ...]:
-    """The faults of a run, each with its restoration: the first one after it of the same link."""
+    """The faults of a run, each with its restoration: the first one after it of the same fault."""
     restored = [e for e in events if e.kind == "fault-restored"]
     windows = []
     for fault in (e for e in events if e.kind == "fault"):
-        end = next((r for r in restored if r.t >= fault.t and _same_link(fault, r)), None)
+        end = next((r for r in restored if r.t >= fault.t and _same(fault, r)), None)
         if end:
             restored.remove(end)
         windows.append(FaultWindow(fault_label(fault), fault.t - run.zero, end.t - run.zero if end else None))
     return tuple(windows)
 
 
-def _same_link(fault: Event, other: Event) -> bool:
-    return fault.detail.get("link") == other.detail.get("link")
+def _same(fault: Event, other: Event) -> bool:
+    return fault.detail.get("id") == other.detail.get("id") and fault_label(fault) == fault_label(other)
 
 
 def fault_label(event: Event) -> str:
     """`cut r1-r2`, from a fault event's detail."""
-    detail = event.detail
-    target = detail.get("link") or detail.get("target") or event.node
-    return f"{detail.get('action', 'fault')} {target}".strip()
+    return fault_words(event.detail)

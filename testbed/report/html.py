@@ -13,9 +13,20 @@ from markupsafe import Markup
 
 from testbed.bundle import REPORT, Bundle, read_bundles, write_atomically
 from testbed.errors import Problem, RequestError
-from testbed.report import plots, tables, tables_detail, tables_fidelity, tables_stages, words
+from testbed.report import (
+    distribution,
+    plots,
+    tables,
+    tables_costs,
+    tables_detail,
+    tables_fidelity,
+    tables_setup,
+    tables_stages,
+    words,
+)
 from testbed.report.figures import Study, counts, side_by_side, studies
 from testbed.report.fmt import plural
+from testbed.report.scale import Scaling, scaling
 from testbed.report.table import Table
 from testbed.report.timeline import timelines
 from testbed.units import format_rate, format_size
@@ -60,7 +71,7 @@ class Chapter:
     facts: tuple[tuple[str, str], ...]
     notices: tuple[str, ...]
     sections: tuple[Section, ...]
-    scaling: words.Scaling
+    scaling: Scaling
     threats: tuple[str, ...]
 
 
@@ -73,7 +84,7 @@ def make_html(bundles: Sequence[Bundle]) -> str:
     several = len(read) > 1
     overview = [tables.comparison(series, [s.label for s in read])] if series else []
     if several:
-        overview.append(tables_detail.differences(read))
+        overview += [tables_setup.setups(series), tables_detail.differences(read)]
     compared = plots.comparison(series, read, "compared") if series else ""
     template = _environment().get_template("page.html.j2")
     return template.render(
@@ -122,7 +133,7 @@ def _chapter(study: Study, index: int, *, several: bool) -> Chapter:
                  "With repetitions, the run with the median slowest site.",
                  "runs.json: sites[].curve; events.jsonl: fault"),
             ),
-            _tables(tables.sites(series)),
+            _tables(tables_setup.setups(series), tables.sites(series)),
         ),
         Section(
             f"{name}-outages",
@@ -132,13 +143,19 @@ def _chapter(study: Study, index: int, *, several: bool) -> Chapter:
                  "A dot is one outage at one site. Where six or more follow the same event, the band is their middle "
                  "half and the line their median.",
                  "runs.json: sites[].outages"),
+                ("How outages are distributed", distribution.curves(series, f"{name}-distribution"),
+                 "The share of all outages, over sites, runs and background flows, that were no longer than so much. A "
+                 "step to the right at the top is a tail: few were hit, and those for long.",
+                 "runs.json: sites[].outages, flows[].outages"),
                 *(
                     (f"After: {label}", svg, _LANES,
                      "events.jsonl; runs.json: sites[].outages")
                     for label, svg in timelines(study, f"{name}-after")
                 ),
             ),
-            _tables(tables_stages.stages_brief(series)),
+            _tables(
+                distribution.distribution(series), tables_costs.costs(series), tables_stages.stages_brief(series)
+            ),
             _tables(tables_stages.stages(series), tables.outages(series)),
         ),
         Section(
@@ -166,7 +183,7 @@ def _chapter(study: Study, index: int, *, several: bool) -> Chapter:
         _facts(study),
         _notices(study, several=several),
         tuple(s for s in sections if not s.empty),
-        words.scaling(study.scenario),
+        scaling(study.scenario),
         tuple(words.threats(study)),
     )
 

@@ -15,15 +15,22 @@ _FIDELITY: dict[str, tuple[str, Callable[[float], str]]] = {
     "cpu_idle_min": ("CPU idle, least", fmt.percent),
     "cpu_busy_mean": ("CPU busy, mean", fmt.percent),
     "busy_share": ("Time with no core idle", fmt.percent),
+    "turn_ms": ("Wait for a core, the worst process", lambda v: f"{v:.3f} ms"),
+    "forwarder_turn_ms": ("… the worst forwarder", lambda v: f"{v:.3f} ms"),
     "softnet_drops": ("Backlog drops", fmt.count),
     "socket_drops": ("Socket drops", fmt.count),
+    "forwarder_drops_all": ("Forwarder drops", fmt.count),
+    "forwarder_drops_unexplained": ("… at full sockets", fmt.count),
+    "crowded_drops": ("Impairment engine without room", fmt.count),
     "qdisc_drops": ("Queue drops", fmt.count),
-    "qdisc_drops_unexplained": ("… no fault explains", fmt.count),
+    "qdisc_drops_unexplained": ("… neither a fault nor a shape explains", fmt.count),
     "late_p99_ms": ("Probes late, 99th percentile", fmt.ms),
-    "probe_jitter_ms_p99": ("Probe jitter, 99th percentile", fmt.ms),
+    "probe_jitter_ms_p99": ("Probe jitter before faults, 99th percentile", fmt.ms),
+    "probes_lost_before_faults": ("Probes lost before faults", fmt.count),
     "clock_error_ms": ("Clock error", lambda v: f"{v:.3f} ms"),
     "requested_rate": ("Rate asked", fmt.rate),
     "achieved_rate": ("Rate sent", fmt.rate),
+    "slowest_link_share": ("Carried by the slowest link, of what was asked", fmt.percent),
     "sender_rate_bps": ("Rate sent", fmt.rate),
 }
 
@@ -63,8 +70,14 @@ def _numbers(fidelity: Mapping[str, Any]) -> dict[str, float]:
         found["cpu_idle_mean"] = sum(means) / len(means)
     if least := [n for c in cores if (n := number(c.get("min"))) is not None]:
         found["cpu_idle_min"] = min(least)
-    if isinstance(fidelity.get("socket_drops"), Mapping):
-        found["socket_drops"] = sum(n for v in fidelity["socket_drops"].values() if (n := number(v)) is not None)
+    for key, told in (("socket_drops", "socket_drops"), ("forwarder_drops", "forwarder_drops_all")):
+        if isinstance(fidelity.get(key), Mapping):
+            found[told] = sum(n for v in fidelity[key].values() if (n := number(v)) is not None)
+    turns = _mapping(fidelity, "turns")
+    if waits := {name: n for name in turns if (n := number(_mapping(turns, name).get("worst_ms"))) is not None}:
+        found["turn_ms"] = max(waits.values())
+        if "mcfwd" in waits:
+            found["forwarder_turn_ms"] = waits["mcfwd"]
     if (late := number(_mapping(fidelity, "probe_sender").get("late_p99_ms"))) is not None:
         found["late_p99_ms"] = late
     return found

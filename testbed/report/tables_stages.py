@@ -26,6 +26,7 @@ _STAGES = {
     "bift_ms": "BIFT",
     "outage_start_ms": "First lost probe sent",
     "first_probe_ms": "First packet after",
+    "repair_ms": "From detection to packets",
     "beyond_igp_ms": "Beyond the IGP",
 }
 # Of the fault, and of no site's path alone.
@@ -41,7 +42,7 @@ Window = list[Stage]  # the rows of one run about one fault, a row a site
 def stages_brief(series: Sequence[Series]) -> Table:
     """A row a stage after each fault and restoration, a column a scheme: of each run the site that had it last, of the
     runs the median."""
-    runs = [[[_with_beyond(stage) for stage in f.run.stages] for f in s.usable] for s in series]
+    runs = [[[_with_derived(stage) for stage in f.run.stages] for f in s.usable] for s in series]
     everything = [stage for of in runs for run in of for stage in run]
     keys = [k for k in _keys(everything) if k not in _NOT_IN_BRIEF]
     rows: list[tuple[Cell, ...] | None] = []
@@ -63,7 +64,7 @@ def stages_brief(series: Sequence[Series]) -> Table:
 
 def stages(series: Sequence[Series]) -> Table:
     """The stages after each fault, in ms after it, at each site it concerns: medians."""
-    found = [(s, _with_beyond(stage)) for s in series for f in s.usable for stage in f.run.stages]
+    found = [(s, _with_derived(stage)) for s in series for f in s.usable for stage in f.run.stages]
     keys = [k for k in _keys([stage for _, stage in found]) if k not in _ANYWHERE]
     columns = (
         Column("Scheme", number=False), Column("Fault", number=False), Column("Site", number=False),
@@ -88,8 +89,15 @@ def _name(key: str) -> str:
     return _STAGES.get(key, words_of(key.removesuffix("_ms")))
 
 
-def _with_beyond(stage: Stage) -> Stage:
-    return {**stage, "beyond_igp_ms": beyond_igp(stage)} if "igp_ms" in stage else stage
+def _with_derived(stage: Stage) -> Stage:
+    """With what follows from two stages: from the detection to the first packet after; beyond the IGP."""
+    made = dict(stage)
+    noticed, packet = (number(stage.get(key)) for key in ("detection_ms", "first_probe_ms"))
+    if "detection_ms" in stage:
+        made["repair_ms"] = None if noticed is None or packet is None else packet - noticed
+    if "igp_ms" in stage:
+        made["beyond_igp_ms"] = beyond_igp(stage)
+    return made
 
 
 def _windows(run: Sequence[Stage], fault: str) -> list[Window]:

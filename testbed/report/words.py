@@ -29,38 +29,6 @@ def model_bytes(scenario: Scenario) -> int:
     return max(s.model.size for s in scenario.syncs)
 
 
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """The rule by which a result stands for a larger one, and what the rule leaves out."""
-
-    rule: str
-    unscaled: tuple[str, ...]
-
-
-def scaling(scenario: Scenario) -> Scaling:
-    """`N bytes at R stand for k N at k R`, worked out for this scenario."""
-    rate, size = sending_rate(scenario), model_bytes(scenario)
-    if rate is None:
-        return Scaling("No link of this topology has a rate: its delivery times stand for nothing but themselves.", ())
-    targets = [t for t in (10e9, 100e9) if t > rate]
-    shown = listing([f"{_decimal(size * t / rate)} at {format_rate(t)}" for t in targets])
-    draft = f"by the same rule a 70 GB model needs {format_rate(rate * 70e9 / size)} for the same delivery time"
-    rule = f"{format_size(size)} at {format_rate(rate)} stands for {shown or 'itself'}; {draft}."
-    unscaled = (
-        "propagation delay, protocol timers and so the length of an outage: they stay as they are in ms, "
-        "and the bytes lost in an outage grow with the rate",
-        "the seconds spent on announcing, joining and the last round of repairs",
-        "packets a second (the MTU does not grow), and with them the load of routers and hosts",
-        "what disks, network cards and digests of a real site can take",
-    )
-    return Scaling(rule, unscaled)
-
-
-def _decimal(size: float) -> str:
-    """Bytes in the decimal units in which models are named: `443 GB`."""
-    return f"{size / 1e12:.3g} TB" if size >= 1e12 else f"{size / 1e9:.3g} GB"
-
-
 def asked(study: Study) -> str:
     """What was asked for, in a sentence."""
     s = study.scenario
@@ -82,9 +50,9 @@ def _timeline(scenario: Scenario) -> str:
         return "no faults"
     parts = []
     for fault in scenario.timeline[:3]:
-        target = fault.target.link or "the core link that carries the tree to most sites"
         back = f", restored {fault.duration:g} s later" if fault.duration is not None else ", never restored"
-        parts.append(f"{fault.action} of {target} after {fault.at:g} s{back}")
+        own = " ".join(f"{key} {value}" for key, value in fault.parameters.items())
+        parts.append(f"{fault.action} of {fault.target}{f' ({own})' if own else ''} after {fault.at:g} s{back}")
     more = len(scenario.timeline) - 3
     return "; ".join(parts) + (f"; and {plural(more, 'more fault')}" if more > 0 else "")
 
@@ -217,26 +185,38 @@ def flags(manifest: Mapping[str, Any]) -> list[str]:
     return said
 
 
+_SILENT = "A link that is cut keeps its carrier here, as behind a switch: its routers learn of it from {} alone."
+_DETECTIONS = {
+    "carrier": "Routers learn of a failure by the loss of carrier alone.",
+    "bfd-3x50": _SILENT.format("BFD (3 × 50 ms)"),
+    "bfd-3x300": _SILENT.format("BFD (3 × 300 ms)"),
+    "dead-timer": _SILENT.format("OSPF's dead timer"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class TimersInEffect:
     """The protocol timers that a bundle's routers ran with. `values`: the IGP's and BFD's, "" in a bundle that does
-    not tell; `changed`: where they differ from the profile, and why, "" where they do not."""
+    not tell; `changed`: where they differ from the profile, and why, "" where they do not; `detection`: what was asked
+    for of spec.scenario.Detection."""
 
     profile: str
     bfd: str
     values: str
     changed: str
+    detection: str = ""
 
     @property
     def brief(self) -> str:
         """`fast, BFD 3 × 300 ms`."""
-        return ", ".join(filter(None, (self.profile, self.bfd)))
+        return ", ".join(filter(None, (self.profile, self.bfd, self.detection and f"detection by {self.detection}")))
 
     @property
     def sentence(self) -> str:
         values = f" ({self.values})" if self.values else ""
         changed = f", with {self.changed}" if self.changed else ""
-        return f"Protocol timers are of the profile “{self.profile}”{values}{changed}."
+        detection = f" {_DETECTIONS[self.detection]}" if self.detection in _DETECTIONS else ""
+        return f"Protocol timers are of the profile “{self.profile}”{values}{changed}.{detection}"
 
 
 def timers(scenario: Scenario, manifest: Mapping[str, Any]) -> TimersInEffect:
@@ -249,7 +229,11 @@ def timers(scenario: Scenario, manifest: Mapping[str, Any]) -> TimersInEffect:
         watched = f"BFD {bfd.get('multiplier')} × {bfd.get('interval')} ms"
     hellos = f"OSPF hello {ospf.get('hello')} s, dead {ospf.get('dead')} s" if isinstance(ospf, Mapping) else ""
     return TimersInEffect(
-        scenario.timers, watched, "; ".join(filter(None, (hellos, watched))), str(told.get("changed", ""))
+        scenario.timers,
+        watched,
+        "; ".join(filter(None, (hellos, watched))),
+        str(told.get("changed", "")),
+        scenario.detection or "",
     )
 
 
@@ -306,6 +290,15 @@ METHOD = (
      "routes; the scheme's own state (the kernel's multicast routes for PIM, the forwarders' BIFTs for BIER) as "
      "changed last on the path before packets were back; the first packet. What FRR does is known by its log lines, "
      "in every scheme alike; their stamps are FRR's, in microseconds, brought to the one clock."),
+    ("What the outage went to", "the outage of the site that had the longest, cut at the moments when one had to wait "
+     "for another. Where a controller had to switch the root to another tree, these are read backwards from that "
+     "message: each was sent when the last router of the level below had confirmed. Messages go through the network "
+     "that has just been broken, and wait on their way where that has to heal first. Else the IGP has told when the "
+     "scheme's agent had heard (for PIM and unicast: when the kernel had the route), and from there it is the "
+     "routers'."),
+    ("Set up on demand", "all that makes a sync's packets reach its sites (flow, tree, joins) begins at its start, and "
+     "its times count from there. Hosts join by IGMP, and Linux sends the report two ticks of its clock after the join "
+     "(4 to 8 ms at 250 Hz), in every scheme with groups."),
     ("Control traffic", "what the daemons and agents count as sent, all routers together. An interface that went down "
      "begins at 0 again, so that OSPF's figures lack what the cut link's ends had sent before. Bytes are known of "
      "BIER's own messages only; an LSA received was flooded at least that often."),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.errors import DaemonError
 from testbed.lab import vty
 from testbed.lab.lab import Lab
+from testbed.spec.dump import dump_timeline
+from testbed.spec.faults import Fault
 
 
 def keep_configs(lab: Lab, folder: Path) -> None:
@@ -27,6 +30,12 @@ def keep_logs(lab: Lab, folder: Path) -> None:
                 target = folder / "log" / node.name
                 target.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target / source.name)
+
+
+def keep_timeline(faults: Sequence[Fault], folder: Path) -> None:
+    """The faults as they came to pass, their targets by names alone, in `timeline.yaml`: `testbed run --timeline` does
+    the same again."""
+    (folder / "timeline.yaml").write_text(dump_timeline(faults))
 
 
 def keep_trees(lab: Lab, folder: Path) -> None:

@@ -61,14 +61,18 @@ class FrrLog:
     def watch(self) -> None:
         """Tell every ospfd and bfdd what to write. One that refuses is recorded, and its stages stay unknown."""
         for node in self._lab.routers:
-            for daemon, commands in _WATCHED.items():
-                socket = node.folder / "run/frr" / f"{daemon}.vty"
-                try:
-                    if socket.exists():  # a timer profile may do without BFD
-                        vty.converse(socket, commands)
-                except vty.VtyError as error:
-                    detail = {"daemon": daemon, "why": str(error)}
-                    self._refused.append(Event(time.monotonic(), self._run, "unwatched", node.name, detail))
+            for daemon in _WATCHED:
+                self.watch_again(node.name, daemon)
+
+    def watch_again(self, router: str, daemon: str) -> None:
+        """The same for one that was started anew and knows nothing of it."""
+        socket = self._lab[router].folder / "run/frr" / f"{daemon}.vty"
+        try:
+            if daemon in _WATCHED and socket.exists():  # a timer profile may do without BFD
+                vty.converse(socket, _WATCHED[daemon])
+        except vty.VtyError as error:
+            detail = {"daemon": daemon, "why": str(error)}
+            self._refused.append(Event(time.monotonic(), self._run, "unwatched", router, detail))
 
     def events(self) -> Iterator[Event]:
         """What was said since, in no order: bfd, neighbour, lsa (see record.Event), and one frr-clock."""

@@ -85,15 +85,29 @@ def ideal_bytes(job: Job, cargo: Cargo, transport: Transport) -> int:
     return cargo.manifest.total + packets * (transport.overhead + ETHERNET)
 
 
+def link_copies(plan: Plan, hosts: tuple[str, ...], flow: Flow) -> int:
+    """How many copies go on the links behind the repository's router: one to a group, else one to each of the hosts,
+    or to each of their sites where that router makes them."""
+    if flow.group is not None and not flow.copied:
+        return 1
+    return len(_takers(plan, hosts, flow))
+
+
+def total_rate(asked: Asked, plan: Plan, hosts: tuple[str, ...], flow: Flow) -> int:
+    """What goes on the links behind the repository's router, all copies together, in bit/s."""
+    copies = link_copies(plan, hosts, flow)
+    each = bottleneck_rate(plan, _takers(plan, hosts, flow), shared=copies == 1) or UNSHAPED
+    return asked.rate or round(asked.utilisation * each * copies)
+
+
+def _takers(plan: Plan, hosts: tuple[str, ...], flow: Flow) -> tuple[str, ...]:
+    return tuple({plan.nodes[host].site: host for host in hosts}.values()) if flow.copied else hosts
+
+
 def _rate(asked: Asked, plan: Plan, hosts: tuple[str, ...], flow: Flow) -> int:
-    """What the repository's host is to send, in bit/s. What is asked for is what goes on the links behind its router,
-    all copies together: where that router makes them, the host sends one copy's part of it."""
-    takers = tuple({plan.nodes[host].site: host for host in hosts}.values()) if flow.copied else hosts
-    shared = flow.group is not None and not flow.copied
-    copies = 1 if shared else len(takers)
-    each = bottleneck_rate(plan, takers, shared=shared) or UNSHAPED
-    total = asked.rate or round(asked.utilisation * each * copies)
-    return total // copies if flow.copied else total
+    """What the repository's host is to send, in bit/s: where its router makes the copies, one copy's part of it all."""
+    total = total_rate(asked, plan, hosts, flow)
+    return total // link_copies(plan, hosts, flow) if flow.copied else total
 
 
 def _address(plan: Plan, host: str) -> IPv4Address:

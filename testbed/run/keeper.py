@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from testbed.errors import Interrupted, TestbedError
 from testbed.lab.capabilities import probe_machine
@@ -18,10 +18,12 @@ from testbed.lab.lab import Lab
 from testbed.lab.requirements import require
 from testbed.plan.build import make_plan
 from testbed.plan.timers import profile
+from testbed.run.fault_commands import FaultCommands
 from testbed.run.needs import lab_needs
 from testbed.schemes import make_scheme, router_configs
 from testbed.spec.load import load_topology
 from testbed.spec.scenario import SchemeChoice
+from testbed.spec.types import Impairments
 
 # How long a keeper may take to end, in seconds.
 KEEPER_DEADLINE = 30.0
@@ -35,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scheme", default="pim-ssm")
     parser.add_argument("--timers", default="fast")
     parser.add_argument("--lab")
+    parser.add_argument("--impairments", default="auto", choices=get_args(Impairments))
     parser.add_argument("--without-impairments", action="store_true")
+    parser.add_argument("--impairable", action="store_true")
     options = parser.parse_args(arguments)
     # Handlers, not a signal mask: a mask would be inherited by every daemon of the lab.
     for number in _ENDING:
@@ -54,12 +58,14 @@ def keep(options: argparse.Namespace) -> NoReturn:
     plan = make_plan(load_topology(options.topology))
     scheme = make_scheme(SchemeChoice(name=options.scheme))
     timers, cap, impaired = profile(options.timers), probe_machine(), not options.without_impairments
-    require(cap, lab_needs(plan, [scheme], timers, cap, impaired=impaired))
+    require(cap, lab_needs(plan, [scheme], timers, cap, options.impairments if impaired else None))
     configs = router_configs(plan, scheme, timers, cap.frr_release)
     lab = Lab(
         plan,
         configs,
         impaired=impaired,
+        impairable=[name for name, link in plan.links.items() if options.impairable and not link.is_lan],
+        impairments=options.impairments,
         name=options.lab,
         progress=lambda text: print(f"progress {text}", flush=True),
     )
@@ -71,6 +77,8 @@ def keep(options: argparse.Namespace) -> NoReturn:
         scheme.wait_ready(lab)
         lab.registry.state.phase = "up"
         lab.registry.save()
+        commands = FaultCommands(lab, scheme)
+        commands.start()
         print(f"up {lab.id}", flush=True)
         # Whoever started us has heard what they wanted and is going away.
         null = os.open(os.devnull, os.O_RDWR)

@@ -36,7 +36,7 @@ def make_manifest(scenario: Scenario, plan: Plan, cap: Capabilities, flags: Sequ
         "command": sys.argv,
         "flags": list(flags),
         "seed": scenario.seed,
-        "timers": timers_in_effect(scenario.timers, plan),
+        "timers": timers_in_effect(scenario.timers, plan, scenario.detection),
         "versions": {
             "testbed": _package("llmsync-testbed"),
             "commit": _commit(),
@@ -60,11 +60,12 @@ def make_manifest(scenario: Scenario, plan: Plan, cap: Capabilities, flags: Sequ
     }
 
 
-def timers_in_effect(name: str, plan: Plan) -> dict[str, Any]:
+def timers_in_effect(name: str, plan: Plan, detection: str | None = None) -> dict[str, Any]:
     """The profile as the routers of this plan run it, its values in the units of plan/timers.py. `changed` says in
     words where that differs from the profile, and why; "" where it does not."""
     links = sum(not link.is_lan for link in plan.links.values())
-    asked, given = profile(name), profile(name).on(links)
+    asked = profile(name, detection)
+    given = asked.on(links)
     changed = ""
     if asked.bfd and given.bfd and given.bfd != asked.bfd:
         changed = (

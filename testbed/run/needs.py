@@ -14,13 +14,13 @@ from dataclasses import replace
 
 from testbed.lab.capabilities import Capabilities
 from testbed.lab.requirements import OLDEST_FRR, Needs
-from testbed.lab.shaping import needs_netem
 from testbed.plan.timers import Timers, profile
 from testbed.plan.types import Plan
 from testbed.run.job import destinations
 from testbed.run.transports import transport_for
 from testbed.schemes import Scheme, make_scheme, router_configs
 from testbed.spec.scenario import Scenario
+from testbed.spec.types import Impairments
 from testbed.transfer.model import BLOCK
 
 # FRR's daemons of one router, and everything that runs once: the harness, senders, monitor, verifier. In bytes.
@@ -32,14 +32,16 @@ HARNESS_MEMORY = 256 * 2**20
 IN_FLIGHT = 2 * BLOCK
 
 
-def lab_needs(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabilities, *, impaired: bool) -> Needs:
-    """What the plan's lab needs with any of the schemes; nothing is sent in it."""
+def lab_needs(
+    plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabilities, impairments: Impairments | None
+) -> Needs:
+    """What the plan's lab needs with any of the schemes; nothing is sent in it. `impairments` None: none are made."""
     shapes = [link.shape for link in plan.links.values()]
     agents = any(scheme.underlay.ospf_api for scheme in schemes)
     return Needs(
         daemons=_daemons(plan, schemes, timers, cap),
         shaping=any(shape.rate is not None for shape in shapes),
-        netem=impaired and any(map(needs_netem, shapes)),
+        netem=impairments == "netem" and any(shape.impaired for shape in shapes),
         multicast_routing=any(scheme.features is not None for scheme in schemes),
         ipv6=any(scheme.underlay.srv6 for scheme in schemes),
         uftp=False,
@@ -50,7 +52,8 @@ def lab_needs(plan: Plan, schemes: Sequence[Scheme], timers: Timers, cap: Capabi
 def scenario_needs(scenario: Scenario, plan: Plan, cap: Capabilities, *, impaired: bool, keep: bool) -> Needs:
     """What the runs of a scenario need. `keep`: every run leaves what it delivered in the bundle."""
     schemes = [make_scheme(choice) for choice in scenario.schemes]
-    lab = lab_needs(plan, schemes, profile(scenario.timers), cap, impaired=impaired)
+    timers = profile(scenario.timers, scenario.detection)
+    lab = lab_needs(plan, schemes, timers, cap, scenario.impairments if impaired else None)
     transports = {transport_for(scenario, choice).name for choice in scenario.schemes}
     hosts = {sync.name: len(destinations(plan, sync)) for sync in scenario.syncs}
     shm = 0 if keep else sum(hosts[s.name] * min(s.model.size, IN_FLIGHT) for s in scenario.syncs)

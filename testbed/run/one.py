@@ -11,22 +11,29 @@ from testbed.bundle import BundleWriter
 from testbed.errors import DaemonError, Interrupted, LabError, NotConverged, TransferError
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading, messages_between, read_igp
+from testbed.lab.shape_check import not_as_asked
 from testbed.plan.paths import ideal_tree
-from testbed.plan.timers import profile
+from testbed.plan.timers import hides_carrier, profile
 from testbed.plan.types import Plan
-from testbed.record import Event, LinkResult, Outcome, Run, SiteResult
-from testbed.run import counters, fidelity
-from testbed.run.evidence import keep_configs, keep_logs, keep_trees
-from testbed.run.faults import resolve
+from testbed.record import Event, FlowResult, LinkResult, Outcome, Run, SiteResult, fault_words
+from testbed.run import counters
+from testbed.run.background import Crowd, make_crowd
+from testbed.run.evidence import keep_configs, keep_logs, keep_timeline, keep_trees
+from testbed.run.faults import ACTIONS
+from testbed.run.faults.resolve import Scene, impairable
+from testbed.run.fidelity.judge import assess
 from testbed.run.job import Job, destinations, ideal_bytes, make_delivery
 from testbed.run.measure import Instruments, Stream
 from testbed.run.observer import Observer
+from testbed.run.outages import Cause
 from testbed.run.repair import Repairs, Way, way_to_host, way_to_locator, way_to_site, way_to_source
 from testbed.run.signals import uninterrupted
-from testbed.run.stages import find_stages
-from testbed.run.timeline import Timeline, steps
+from testbed.run.stages import WINDOW_S, find_stages
+from testbed.run.syncs import SyncRun
+from testbed.run.timeline import Timeline
 from testbed.run.transports import transport_for
 from testbed.schemes import Scheme, make_scheme, router_configs
+from testbed.spec.check_faults import length
 from testbed.spec.scenario import SchemeChoice
 from testbed.transfer.session import Session
 
@@ -68,10 +75,9 @@ class _One:
         self.lab: Lab | None = None
         self.instruments: Instruments | None = None
         self.timeline: Timeline | None = None
-        self.sessions: list[Session] = []
-        self.streams: list[Stream] = []
+        self.syncs: list[SyncRun] = []
+        self.crowd = Crowd()
         self.zero = 0.0
-        self.faulted: tuple[str, ...] = ()
         self.bringup: dict[str, float] = {}
         self.spoken: list[Reading] = []  # when the IGP stood, when every site had a probe
         self.state: dict[str, dict[str, int]] = {}
@@ -108,9 +114,19 @@ class _One:
 
     def _bring_up(self, scheme: Scheme) -> Lab:
         job = self.job
-        timers = profile(job.scenario.timers)
+        timers = profile(job.scenario.timers, job.scenario.detection)
         configs = router_configs(job.plan, scheme, timers, job.frr_version)
-        lab = self.lab = Lab(job.plan, configs, impaired=job.impaired, progress=self._phase)
+        lab = self.lab = Lab(
+            job.plan,
+            configs,
+            impaired=job.impaired,
+            impairable=impairable(job.plan, job.scenario.timeline),
+            impairments=job.scenario.impairments,
+            seed=f"{job.scenario.seed}/{self.repetition}",  # every scheme meets the same losses
+            carrier=not hides_carrier(job.scenario.detection),
+            check=True,
+            progress=self._phase,
+        )
         lab.registry.state.scheme = str(self.choice)
         keep_configs(lab, self.folder)
         lab.start()
@@ -127,8 +143,8 @@ class _One:
         for number, cargo in enumerate(self.job.cargo, start=1):
             flow = scheme.flow(number)
             hosts = destinations(self.job.plan, cargo.sync)
-            scheme.prepare(lab, flow, self.job.plan.repository, hosts)
-            self.streams.append(Stream(cargo.sync.name, flow, self.job.plan.repository, hosts))
+            on_demand = cargo.sync.setup == "on-demand"
+            stream = Stream(cargo.sync.name, flow, self.job.plan.repository, hosts, on_demand)
             delivery = make_delivery(self.job, cargo, hosts, flow, self.transport)
             self.requested = delivery.rate
             session = Session(
@@ -141,8 +157,12 @@ class _One:
                 keep=self.job.keep,
                 notify=self._heard,
             )
-            self.sessions.append(session)
-            session.prepare()
+            sync = SyncRun(cargo, stream, session)
+            self.syncs.append(sync)
+            sync.prepare(lab, scheme)
+        self.crowd = make_crowd(self.job.scenario.background, scheme, self.job.plan, len(self.syncs) + 1)
+        for stream in self.crowd.streams:
+            scheme.prepare(lab, stream.flow, stream.source, stream.hosts)
 
     def _spawn(self, lab: Lab, node: str, argv: Any, log: Path) -> Any:
         with log.open("ab") as out:
@@ -150,7 +170,9 @@ class _One:
 
     def _start_instruments(self, lab: Lab, scheme: Scheme) -> None:
         probe = self.job.scenario.probe
-        instruments = Instruments(lab, self.streams, probe, self.folder, self._emit, self.name)
+        streams = [sync.stream for sync in self.syncs]
+        probed, joined = (*streams, *self.crowd.watched), self.crowd.silent
+        instruments = Instruments(lab, probed, probe, self.folder, self._emit, self.name, joined)
         self.instruments = instruments
         instruments.start()
         self._phase("waiting for the first probe at every site")
@@ -158,30 +180,29 @@ class _One:
         instruments.settle()
         self.spoken.append(_spoken(lab, scheme))
         self.control_setup = messages_between(*self.spoken)
-        faults = []
-        for fault in self.job.scenario.timeline:
-            hosts = tuple(host for stream in self.streams for host in stream.hosts)
-            faults.append((fault.at, fault.action, resolve(self.job.plan, fault, hosts), fault.duration))
-        self.faulted = tuple(dict.fromkeys(link for _, _, link, _ in faults))
-        self.timeline = Timeline(lab, steps(faults), lambda t, kind, detail: instruments.record(t, kind, "", detail))
+        scene, faults = Scene(lab, scheme, streams), self.job.scenario.timeline
+        self.timeline = Timeline(scene, faults, lambda t, kind, detail: instruments.record(t, kind, "", detail))
 
     # -- the transfer ----------------------------------------------------------------------------------------------
 
     def _deliver(self, lab: Lab) -> None:
         assert self.instruments is not None
         assert self.timeline is not None
-        self.instruments.zero()
+        self.instruments.zero(self._copy_rate())
         self._phase("delivering")
-        waiting = sorted(zip(self.job.cargo, self.sessions, strict=True), key=lambda pair: pair[0].sync.start)
+        waiting = sorted(self.syncs, key=lambda sync: sync.cargo.sync.start)
+        patience = self.job.scenario.transport.patience
         self.zero = time.monotonic()
         self.timeline.start(self.zero)
-        started: list[Session] = []
+        started: list[SyncRun] = []
         limit = self._time_limit()
-        while waiting or not self.timeline.done or not all(s.wait(0) for s in started):
-            while waiting and time.monotonic() >= self.zero + waiting[0][0].sync.start:
-                session = waiting.pop(0)[1]
-                session.start()
-                started.append(session)
+        while True:
+            while waiting and time.monotonic() >= self.zero + waiting[0].cargo.sync.start:
+                started.append(waiting.pop(0))
+                started[-1].start(lab, self.scheme, self.instruments, patience)
+            over = [sync.look(self.instruments) for sync in started]
+            if not waiting and self.timeline.done and all(over):
+                break
             if self.timeline.error is not None:
                 raise LabError(f"the timeline failed: {self.timeline.error}") from self.timeline.error
             if dead := lab.dead_daemons():
@@ -190,8 +211,8 @@ class _One:
             if elapsed > limit:
                 raise TransferError(f"the transfer was still not over after {limit:.0f} s")
             verified: dict[str, int] = {}
-            for session in started:
-                verified.update(session.progress())
+            for sync in started:
+                verified.update(sync.session.progress())
             expected = max(c.manifest.total for c in self.job.cargo)
             self.observer.progress(self.name, verified, expected, elapsed)
             time.sleep(_POLL)
@@ -200,8 +221,8 @@ class _One:
     def _time_limit(self) -> float:
         """Far beyond anything a transfer that still moves needs: a tenth of the rate, and every patience on top."""
         scenario = self.job.scenario
-        total = sum(c.manifest.total * s.delivery.copies for c, s in zip(self.job.cargo, self.sessions, strict=True))
-        end = max((f.at + (f.duration or 0) for f in scenario.timeline), default=0.0)
+        total = sum(s.cargo.manifest.total * s.session.delivery.copies for s in self.syncs)
+        end = max((f.at + (length(f, ACTIONS) or 0) for f in scenario.timeline), default=0.0)
         start = max(s.start for s in scenario.syncs)
         return start + end + 3 * scenario.transport.patience + 80 * total / (self.requested or 1e8)
 
@@ -220,14 +241,15 @@ class _One:
         self.stopped = True
         if self.timeline is not None:
             self.timeline.stop()
+            keep_timeline(self.timeline.resolved, self.folder)
         if self.lab is not None and self.instruments is not None and not self.grown:
             self.grown = self.instruments.counted()
         if self.lab is not None and self.instruments is not None:
             for event in self.scheme.events(self.lab):
                 self.instruments.record(event.t, event.kind, event.router, event.detail)
             self.instruments.stop()
-        for session in self.sessions:
-            session.stop()
+        for sync in self.syncs:
+            sync.session.stop()
 
     # -- the result ------------------------------------------------------------------------------------------------
 
@@ -237,15 +259,24 @@ class _One:
         sites = self._sites() if self.zero else ()
         judged: dict[str, Any] = {}
         if self.instruments is not None and self.zero:
-            measured = self.instruments.measured(self.grown, self.faulted, *self._rates(sites))
-            judged = fidelity.assess(measured)
+            copy = ideal_bytes(self.job, self.job.cargo[0], self.transport)
+            times = [s.delivery_s for s in sites if s.delivery_s is not None]
+            end = self.zero + max(times) if len(self.syncs) == 1 and len(times) == len(sites) else None
+            touched = self.timeline.touched if self.timeline is not None else ()
+            judged = assess(self.instruments.measured(self.grown, touched, copy, self.zero, end))
+            skipped = self.timeline.skipped if self.timeline is not None else []
+            judged["warnings"] += [f"a fault hit nothing: {each}" for each in skipped]
+            checked = self.lab.checked if self.lab is not None else {}
+            judged["shapes"] = {f"{link} from {node}": check.record() for (link, node), check in checked.items()}
+            judged["warnings"] += not_as_asked(checked)
         if outcome == "passed":
             if short := [s for s in sites if not s.delivered]:
                 outcome, reason = "failed", "; ".join(f"{s.name}: {s.reason}" for s in short)
             elif judged.get("invalid"):
                 outcome, reason = "invalid", str(judged["invalid"])
         events = self.instruments.events if self.instruments is not None else []
-        hosts = [h for stream in self.streams for h in stream.hosts]
+        hosts = [host for sync in self.syncs for host in sync.stream.hosts]
+        timers = profile(self.job.scenario.timers, self.job.scenario.detection)
         repairs = Repairs(self.job.plan, {host: _way(self.scheme, self.job.plan, host) for host in hosts}, events)
         return Run(
             scheme=str(self.choice),
@@ -259,48 +290,68 @@ class _One:
             state=self.state,
             control=self.control,
             control_setup=self.control_setup,
-            stages=find_stages(events, hosts, repairs.repaired, repairs.concerned, self.scheme.stages),
+            stages=find_stages(
+                events,
+                hosts,
+                repairs.repaired,
+                repairs.concerned,
+                self.scheme.stages,
+                window_s=WINDOW_S + timers.unnoticed,
+                probes_s=self.job.scenario.probe.interval,
+            ),
+            setups=tuple(row for sync in self.syncs if (row := sync.setup()) is not None),
+            flows=self._flows(),
             fidelity=judged,
             bringup={key: round(value, 4) for key, value in self.bringup.items()},
         )
 
-    def _rates(self, sites: tuple[SiteResult, ...]) -> tuple[float | None, float | None]:
-        """What was to be sent and what was, in layer-2 bit/s until the last site had it; repairs count as sent.
-        Known where there is one sync, and every site got it."""
-        times = [s.delivery_s for s in sites if s.delivery_s is not None]
-        if len(self.streams) != 1 or not times or len(times) < len(sites):
-            return None, None
-        (interface,) = self.job.plan.nodes[self.job.plan.repository].interfaces
-        sent = self.grown.get((interface.link, interface.node))
-        return self.requested, sent.bytes * 8 / max(times) if sent else None
+    def _copy_rate(self) -> float | None:
+        """What one copy is to be sent at, in layer-2 bit/s; known where there is one sync, set up beforehand."""
+        if len(self.syncs) != 1 or self.syncs[0].stream.on_demand:
+            return None
+        delivery = self.syncs[0].session.delivery
+        return delivery.rate / delivery.copies
 
-    def _sites(self) -> tuple[SiteResult, ...]:
+    def _causes(self) -> list[Cause]:
         assert self.instruments is not None
-        faults = [
-            (e.t, f"{e.detail['action']} {e.detail['link']}" + (" restored" if e.kind == "fault-restored" else ""))
+        return [
+            (e.t, fault_words(e.detail) + (" restored" if e.kind == "fault-restored" else ""))
             for e in self.instruments.events
             if e.kind in ("fault", "fault-restored")
         ]
+
+    def _sites(self) -> tuple[SiteResult, ...]:
+        assert self.instruments is not None
+        faults = self._causes()
         results = []
-        for stream, session in zip(self.streams, self.sessions, strict=True):
-            for site in session.results():
+        for sync in self.syncs:
+            stream = sync.stream
+            for site in sync.session.results():
                 found = self.instruments.outages(stream, site.name, self.zero, faults)
                 if found is not None:
+                    first_probe = None if found.first_probe_s is None else self.zero + found.first_probe_s
                     site = replace(
                         site,
                         outages=found.outages,
                         probes_received=found.received,
                         probes_lost=found.lost,
                         duplicates=found.duplicates,
+                        setup_ms=sync.setup_ms(first_probe),
                     )
                 for outage in site.outages:  # only the finished records can tell these
                     detail = {"sync": stream.sync, "length_ms": outage.length_ms, "lost": outage.lost}
                     start = self.zero + outage.start_s
                     self.instruments.record(start, "outage-start", site.name, detail)
                     if outage.end_s is not None:
-                        self.instruments.record(self.zero + outage.end_s, "outage-end", site.name, detail)
+                        end = {**detail, "travel_ms": outage.travel_ms}
+                        self.instruments.record(self.zero + outage.end_s, "outage-end", site.name, end)
                 results.append(site)
         return tuple(results)
+
+    def _flows(self) -> tuple[FlowResult, ...]:
+        if self.instruments is None or not self.zero:
+            return ()
+        return self.crowd.results(self.instruments, self.zero, self._causes())
 
     def _heard(self, t: float, kind: str, host: str, detail: dict[str, Any]) -> None:
         if self.instruments is not None:
@@ -310,9 +361,9 @@ class _One:
         if not self.grown:
             return ()
         ideal: dict[counters.Direction, int] = {}
-        for cargo, stream in zip(self.job.cargo, self.streams, strict=True):
-            size = ideal_bytes(self.job, cargo, self.transport)
-            for branch in ideal_tree(self.job.plan, stream.source, stream.hosts):
+        for sync in self.syncs:
+            size = ideal_bytes(self.job, sync.cargo, self.transport)
+            for branch in ideal_tree(self.job.plan, sync.stream.source, sync.stream.hosts):
                 key = (branch.link, branch.src)
                 ideal[key] = ideal.get(key, 0) + size
         return counters.link_results(self.job.plan, self.grown, ideal)

@@ -59,7 +59,7 @@ def find_outages(
       (never later than that of the one after it);
     - `length_ms`: from the last arrival of a probe before the hole to the first arrival of one after it, less one
       interval, never negative. For a hole at the end: from the last probe that came to the last sent, as sent;
-    - `end_s`: the first arrival after the hole; None for a hole at the end;
+    - `end_s`: the first arrival after the hole; None for a hole at the end; `travel_ms`: how long that probe took;
     - `duplicates`: copies that came between the hole's last arrival before it and DUPLICATE_WINDOW_S after its first
       arrival behind it (the repair often doubles traffic); each is counted at the latest hole only;
     - `cause`: the latest of `faults` at or before its start, CAUSE_SLACK_S of slack for what was in flight,
@@ -78,14 +78,18 @@ def find_outages(
     reordered = int(np.count_nonzero(arrived < np.maximum.accumulate(arrived)))
 
     last_before = np.maximum.accumulate(received_ns)
-    first_after = np.minimum.accumulate(received_ns[::-1])[::-1]
+    backwards = received_ns[::-1]
+    earliest = np.minimum.accumulate(backwards)
+    which = np.maximum.accumulate(np.where(backwards == earliest, np.arange(len(seq)), 0))
+    first_after, first_sent = earliest[::-1], sent_ns[::-1][which][::-1]
     found: list[tuple[Outage, int, int]] = []  # with the arrivals around it
     for i in np.flatnonzero(np.diff(seq) > 1).tolist():
         before, after = int(last_before[i]), int(first_after[i + 1])
         start = min(int(sent_ns[i]) + interval_ns, int(sent_ns[i + 1])) - zero_ns
         length = max(0, after - before - interval_ns)
         lost, end_s = int(seq[i + 1] - seq[i]) - 1, (after - zero_ns) / 1e9
-        found.append((Outage(start / 1e9, length / 1e6, lost, 0, end_s=end_s), before, after))
+        travel = (after - int(first_sent[i + 1])) / 1e6
+        found.append((Outage(start / 1e9, length / 1e6, lost, 0, end_s=end_s, travel_ms=travel), before, after))
     trailing = 0 if sent is None else sent - 1 - int(seq[-1])
     if trailing > 0:
         start = int(sent_ns[-1]) + interval_ns

@@ -1,9 +1,10 @@
 """The probe sender, a program of its own: `python -m testbed.run.probe_sender --to A [A ...] --source A ...`.
 
 Started inside the repository host's namespaces. Sends one probe every interval, to the group or to each destination,
-each at an absolute deadline of CLOCK_MONOTONIC. A sender that wakes too late skips the deadlines it missed and never
-bursts: a burst would look like a repaired outage. Prints JSON lines {"t", "kind", "node", "detail"}: `ready` before
-the first probe and, on SIGTERM or SIGINT, `summary` (the fields of Summary).
+each at an absolute deadline of CLOCK_MONOTONIC; with --told, from when a line on standard input says so. A sender that
+wakes too late skips the deadlines it missed and never bursts: a burst would look like a repaired outage. Prints JSON
+lines {"t", "kind", "node", "detail"}: `ready` before the first probe and, on SIGTERM or SIGINT, `summary` (the fields
+of Summary).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from testbed.run.probe import HEADER, MAGIC, PORT, TTL
-from testbed.run.program import Stop, raise_priority, say
+from testbed.run.program import Orders, Stop, raise_priority, say
 
 _BUCKET_NS = 10_000
 _BUCKETS = 100_000  # up to 1 s; what is later falls into the last one
@@ -109,6 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sync", type=int, default=1, help="the sync's number")
     parser.add_argument("--interval", type=float, default=0.001, help="seconds")
     parser.add_argument("--size", type=int, default=64, help="bytes of UDP payload")
+    parser.add_argument("--told", action="store_true", help="begin when standard input says so")
     options = parser.parse_args(arguments)
 
     stop = Stop()
@@ -122,6 +124,10 @@ def main(arguments: list[str] | None = None) -> int:
                 sock.sendto(packet, place)
 
         say(time.monotonic(), "ready")
+        if options.told:
+            orders = Orders()
+            if not stop.wait(None, orders) and not orders.read():  # whoever might have said so is gone
+                stop.request()
         summary = send_probes(
             send,
             stop.wait,

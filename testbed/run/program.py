@@ -34,9 +34,29 @@ class Stop:
         """End the program from inside."""
         self._waker.send(b"!")
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep, and answer whether the program shall end."""
-        return bool(select.select([self._woken], [], [], seconds)[0])
+    def wait(self, seconds: float | None, orders: Orders | None = None) -> bool:
+        """Sleep until there are orders (None: whenever), and answer whether the program shall end."""
+        also: list[Stop | Orders] = [orders] if orders is not None and orders.open else []
+        return self in select.select([self, *also], [], [], seconds)[0]
+
+
+class Orders:
+    """What a program is told while it runs: lines on its standard input. `open`: more may come."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self._rest = b""
+
+    def fileno(self) -> int:
+        return sys.stdin.fileno()
+
+    def read(self) -> list[str]:
+        """The lines that have come since the last time; does not wait."""
+        while self.open and select.select([self], [], [], 0)[0]:
+            data = os.read(self.fileno(), 1 << 16)
+            self.open, self._rest = bool(data), self._rest + data
+        *lines, self._rest = self._rest.split(b"\n")
+        return [line.decode() for line in lines]
 
 
 def raise_priority() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from typing import Any
 from testbed.errors import LabError
 
 Handler = Callable[[float, str, str, dict[str, Any]], None]
-Starter = Callable[[Sequence[str], int, Any], "subprocess.Popen[bytes]"]
+# argv, standard input, output and error -> the process.
+Starter = Callable[[Sequence[str], int, int, Any], "subprocess.Popen[bytes]"]
 
 READY_DEADLINE = 30.0
 END_DEADLINE = 20.0
@@ -30,7 +32,7 @@ class Program:
         self._ready = threading.Event()
         self._on_event = on_event
         with log.open("wb") as errors:
-            self._process = start([sys.executable, "-m", module, *arguments], subprocess.PIPE, errors)
+            self._process = start([sys.executable, "-m", module, *arguments], subprocess.PIPE, subprocess.PIPE, errors)
         self._thread = threading.Thread(target=self._read, name=f"read-{self.name}", daemon=True)
         self._thread.start()
 
@@ -38,6 +40,13 @@ class Program:
         """Return once the program says so. Raises LabError if it ends or stays silent instead."""
         if not self._ready.wait(READY_DEADLINE) or self._process.poll() is not None:
             raise LabError(f"{self.name} did not get ready: {self._errors() or 'it said nothing'}")
+
+    def tell(self, order: str) -> None:
+        """Give it an order, a line on its standard input; one that has ended hears no more."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{order}\n".encode())
+            self._process.stdin.flush()
 
     def stop(self) -> dict[str, Any]:
         """Ask it to end and return its summary ({} if it had none left to give)."""
@@ -49,8 +58,10 @@ class Program:
             self._process.kill()
             self._process.wait()
         self._thread.join()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
         return self.summary
 
     def _read(self) -> None:

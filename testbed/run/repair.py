@@ -71,11 +71,14 @@ class Repairs:
     def __init__(self, plan: Plan, ways: Mapping[str, Way], events: Iterable[Event]) -> None:
         self._plan, self._ways = plan, ways
         self._carrier: list[Event] = []
+        self._faults: list[Event] = []
         self._gaps: list[Event] = []
         self._routes: defaultdict[tuple[str, str], list[Event]] = defaultdict(list)
         for event in sorted(events, key=lambda e: e.t):
             if event.kind in ("link-down", "link-up"):
                 self._carrier.append(event)
+            elif event.kind in ("fault", "fault-restored"):
+                self._faults.append(event)
             elif event.kind == "overrun":
                 self._gaps.append(event)
             elif event.kind == "route":
@@ -136,13 +139,18 @@ class Repairs:
         return since
 
     def _down(self, until: float) -> frozenset[str]:
-        """The links that have no carrier at a moment, at one end at least."""
+        """The links that have no carrier at a moment, at one end at least, and those that a fault keeps from use though
+        they have: silent ones, and what is drained."""
         links = {(i.node, i.name): i.link for node in self._plan.nodes.values() for i in node.interfaces}
         state: dict[tuple[str, str], bool] = {}
         for event in self._carrier:
             if event.t < until:
                 state[event.node, event.detail["ifname"]] = event.kind == "link-down"
-        return frozenset(links[end] for end, down in state.items() if down and end in links)
+        held: dict[object, list[str]] = {}  # by fault
+        for event in self._faults:
+            if event.t < until:
+                held[event.detail.get("id")] = event.detail.get("without", [])
+        return frozenset(links[end] for end, down in state.items() if down and end in links).union(*held.values())
 
 
 def _edge(plan: Plan, host: str) -> str:

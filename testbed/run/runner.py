@@ -10,7 +10,9 @@ from testbed.lab.capabilities import probe_machine
 from testbed.lab.registry import Registry
 from testbed.lab.requirements import require
 from testbed.plan.build import make_plan
+from testbed.plan.fault_plan import settle
 from testbed.record import Event, Run
+from testbed.run.faults import ACTIONS
 from testbed.run.job import Cargo, Job
 from testbed.run.manifest import make_manifest
 from testbed.run.needs import scenario_needs
@@ -30,6 +32,9 @@ def run_scenario(
     anything is started), Interrupted (after the bundle was finished)."""
     out = out.absolute()  # processes in the nodes are given paths below it, and work elsewhere
     plan = make_plan(scenario.topology)
+    scenario = settle(scenario, plan, ACTIONS)
+    for action in sorted({fault.action for fault in scenario.timeline}):
+        ACTIONS[action].require()
     cap = probe_machine(bundle=out)
     require(cap, scenario_needs(scenario, plan, cap, impaired=impaired, keep=keep))
     runs: list[Run] = []

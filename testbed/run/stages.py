@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
-from testbed.record import Event
+from testbed.record import Event, fault_words
+from testbed.run.costs import Course, find_costs
 
+# How long after its detection a fault is answered for what happens.
 WINDOW_S = 10.0
 SLACK_S = 0.05
 # A scheme's agent says that a change is done once it was told so; a packet may come ahead of that.
@@ -32,10 +34,12 @@ def find_stages(
     repaired: Repaired = lambda host, fault, until: None,
     concerned: Concerned = lambda host, until: None,
     own: Sequence[str] = ("mroute",),
+    window_s: float = WINDOW_S,
+    probes_s: float = 0.0,
 ) -> tuple[dict[str, Any], ...]:
     """One row for each fault or restoration and each host whose probes it interrupted, from the events of one run.
 
-    A fault's window ends with the next one, or after WINDOW_S. An outage belongs to it that starts inside
+    A fault's window ends with the next one, or after `window_s`. An outage belongs to it that starts inside
     (SLACK_S early: probes in flight when the link was cut), and so does its end, whenever that is.
     Of several outages of a host in one window the row spans the first's start to the last's end. `sites` orders
     the hosts (default: by name). A fault that interrupted nobody has one row with site "". Times are ms after
@@ -53,6 +57,8 @@ def find_stages(
     - `<kind>_ms` for each of `own`, such as `mroute_ms`, `bift_ms`: the last such event at or before the first probe
       (at all, if no probe came); dashes in a kind become underscores;
     - `outage_start_ms`, `first_probe_ms`: when the first probe was sent that this host lost, and when one came again;
+    - `costs`, of a fault that interrupted the host and is over: what the outage went to (costs.py); `probes_s` is the
+      time between two probes;
     - `routers`, in the first row of each fault only: who changed, and when. See `_routers`.
     """
     ordered = sorted(events, key=lambda e: e.t)
@@ -60,7 +66,7 @@ def find_stages(
     rows: list[dict[str, Any]] = []
     for i, fault in enumerate(injections):
         last = i + 1 == len(injections)
-        end = fault.t + WINDOW_S if last else min(injections[i + 1].t, fault.t + WINDOW_S)
+        end = fault.t + window_s if last else min(injections[i + 1].t, fault.t + window_s)
         inside = [e for e in ordered if fault.t <= e.t < end]
         spans = _interruptions(ordered, fault.t - SLACK_S, end if last else end - SLACK_S)
         hosts = sorted(spans, key=lambda h: (sites.index(h) if h in sites else len(sites), h))
@@ -80,6 +86,18 @@ def find_stages(
                 row[key_of(kind)] = _after(fault, _last(inside, kind, nodes, until))
             row["outage_start_ms"] = _after(fault, started)
             row["first_probe_ms"] = _after(fault, came)
+            if fault.kind == "fault" and started is not None and came is not None:
+                course = Course(
+                    fault=fault.t,
+                    start=started,
+                    end=came,
+                    travel_s=_travel(ordered, host, came),
+                    probes_s=probes_s,
+                    detected=_detection(fault, inside)[0],
+                    repaired=None if igp is None else fault.t + igp,
+                    state=_state(inside, own, nodes, until),
+                )
+                row["costs"] = find_costs(course, ordered)
             if host == (hosts or [""])[0]:
                 row["routers"] = _routers(fault, inside, own)
             rows.append(row)
@@ -92,12 +110,9 @@ def key_of(kind: str) -> str:
 
 
 def describe(fault: Event) -> str:
-    """A fault's or restoration's own words: the event's `text`, else what its other details say."""
-    detail = fault.detail
-    words = detail.get("text") or " ".join(str(detail[k]) for k in ("action", "target", "link") if detail.get(k))
-    if fault.kind == "fault-restored":
-        return f"restored: {words}" if words else "restored"
-    return words or "fault"
+    """A fault's or restoration's own words."""
+    words = fault_words(fault.detail)
+    return f"restored: {words}" if fault.kind == "fault-restored" else words
 
 
 def _chain(fault: Event, inside: Sequence[Event], nodes: Set[str] | None, igp: float | None) -> dict[str, Any]:
@@ -188,6 +203,28 @@ def _interruptions(ordered: Sequence[Event], begin: float, end: float) -> dict[s
             spans[event.node] = (spans[event.node][0], event.t)
             concerned.discard(event.node)
     return spans
+
+
+def _travel(ordered: Iterable[Event], host: str, came: float) -> float:
+    """Seconds that the first probe after an outage was on its way."""
+    ends = (e.detail.get("travel_ms") for e in ordered if (e.kind, e.node, e.t) == ("outage-end", host, came))
+    return (next(ends, None) or 0.0) / 1000
+
+
+def _state(
+    inside: Iterable[Event], own: Sequence[str], nodes: Set[str] | None, until: float | None
+) -> Event | None:
+    """The last of the scheme's own events that say that forwarding state is in force: the kernel's, and those of agents
+    that tell `since` when they had known what it is made of."""
+    found = [
+        e
+        for e in inside
+        if e.kind in own
+        and (e.kind == "mroute" or "since" in e.detail)
+        and (nodes is None or e.node in nodes)
+        and (until is None or e.t <= until)
+    ]
+    return found[-1] if found else None
 
 
 def _first(events: Iterable[Event], kind: str) -> float | None:

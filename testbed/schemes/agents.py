@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 
 from testbed.control.commands import Answer, ask
+from testbed.errors import DaemonError
 from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.lab import Lab
 from testbed.lab.node import Node
@@ -18,17 +21,50 @@ from testbed.schemes.base import SchemeEvent
 DEADLINE = 60.0
 
 
-def start_all(lab: Lab, nodes: Sequence[Node], agent: str, start: Callable[[Node], subprocess.Popen[bytes]]) -> None:
-    """A forwarder, then an agent, in each of these routers, all at once. `agent`: what the lab calls it.
+def start_all(
+    lab: Lab, nodes: Sequence[Node], agent: str, port: int, start: Callable[[Node], subprocess.Popen[bytes]]
+) -> None:
+    """A forwarder, then an agent, in each of these routers, all at once. `agent`: what the lab calls it; `port`: where
+    it listens for commands.
 
     Raises LabError, MachineError.
     """
     daemons = [ForwarderDaemon(node) for node in nodes]
     processes = [daemon.start() for daemon in daemons]
     for node, daemon, process in zip(nodes, daemons, processes, strict=True):
-        until(lambda d=daemon, p=process: d.why_not_ready(p), DEADLINE, "mcfwd", pause=0.005)  # type: ignore[misc]
-        lab.daemons[node.name, "mcfwd"] = process
-        lab.daemons[node.name, agent] = start(node)
+        _wait_ready(daemon, process)
+        lab.keep(node.name, "mcfwd", partial(_start_forwarder, daemon), process)
+        lab.keep(node.name, agent, partial(_restart, start, node, port), start(node))
+
+
+def _restart(start: Callable[[Node], subprocess.Popen[bytes]], node: Node, port: int) -> subprocess.Popen[bytes]:
+    """Start an agent, and return when it takes commands."""
+    process = start(node)
+    loopback = node.spec.loopback
+    assert loopback is not None
+    address = str(loopback.ip), port
+
+    def missing() -> str:
+        if (status := process.poll()) is not None:
+            raise DaemonError(f"the agent of {node.name} ended with status {status}")
+        try:
+            node.call(lambda: socket.create_connection(address, timeout=1.0)).close()
+        except OSError as error:
+            return f"the agent of {node.name} does not listen: {error}"
+        return ""
+
+    until(missing, DEADLINE, "an agent's start", pause=0.01)
+    return process
+
+
+def _start_forwarder(daemon: ForwarderDaemon) -> subprocess.Popen[bytes]:
+    process = daemon.start()
+    _wait_ready(daemon, process)
+    return process
+
+
+def _wait_ready(daemon: ForwarderDaemon, process: subprocess.Popen[bytes]) -> None:
+    until(lambda: daemon.why_not_ready(process), DEADLINE, "mcfwd", pause=0.005)
 
 
 def start_agent(node: Node, name: str) -> subprocess.Popen[bytes]:

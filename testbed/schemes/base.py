@@ -5,14 +5,16 @@ A scheme is one file in this folder with a class that does what `Scheme` says, l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Any, Protocol
 
 from testbed.errors import Problem, RequestError
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading
 from testbed.plan.frr import PimFeatures, RouterConfig, Underlay, Version, render
+from testbed.plan.paths import DirectedLink
 from testbed.plan.timers import Timers
 from testbed.plan.types import Plan
 from testbed.spec.scenario import OptionValue
@@ -30,6 +32,11 @@ class Flow:
     group: str | None = None
     ssm: bool = False
     copied: bool = False
+
+
+def group(first: str, number: int) -> str:
+    """The group of flow `number` (from 1) in the block of 65,535 that follows the address `first`."""
+    return str(IPv4Address(first) + number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,10 @@ class Scheme(Protocol):
 
         Raises LabError.
         """
+
+    def tree(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> Collection[DirectedLink]:
+        """The links that the packets of a prepared flow take at this moment, by the scheme's own forwarding state,
+        beginning at the repository's router; empty where that does not tell. Raises LabError, OSError, ValueError."""
 
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
         """What its own control plane did until now, in no order."""

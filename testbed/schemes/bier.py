@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from ipaddress import IPv4Address
 
 from testbed.control.bier_config import COMMANDS, BierConfig
 from testbed.errors import LabError
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.program import ForwarderDaemon
+from testbed.forwarder.rows import BierAction, End
+from testbed.forwarder.state import State
+from testbed.lab import fib
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
+from testbed.packet import Encapsulation
 from testbed.packet.bitstring import LENGTHS
 from testbed.plan.frr import PimFeatures, Underlay
+from testbed.plan.paths import DirectedLink
 from testbed.plan.types import Plan
 from testbed.schemes import agents
-from testbed.schemes.base import Flow, SchemeEvent
+from testbed.schemes.base import Flow, SchemeEvent, group
 from testbed.schemes.options import chosen
 from testbed.spec.scenario import OptionValue
 from testbed.spec.topology import Router
@@ -51,11 +57,11 @@ class Bier:
         self._bsl, self._ways = int(choice["bsl"]), int(choice["ways"])
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"232.2.0.{number}", ssm=True)
+        return Flow(number, group("232.2.0.0", number), ssm=True)
 
     def start(self, lab: Lab) -> None:
         """A forwarder and an agent in every BFR, all at once."""
-        agents.start_all(lab, bfrs_of(lab), AGENT, lambda node: self._start_agent(lab, node))
+        agents.start_all(lab, bfrs_of(lab), AGENT, COMMANDS, lambda node: self._start_agent(lab, node))
 
     def wait_ready(self, lab: Lab) -> None:
         """Every BFR has a path to every BFER in its forwarder."""
@@ -85,12 +91,44 @@ class Bier:
         except (OSError, ValueError) as error:
             raise LabError(f"the BFIR did not take the flow {flow.group}: {error}") from error
 
+    def tree(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> Collection[DirectedLink]:
+        """As the BFIR's flow and every BFR's BIFT have it (RFC 8279 section 6.5), of several ways the first. Tunnels
+        are no links of ours: where one is on the way, its part is missing."""
+        assert flow.group is not None
+        states: dict[str, State] = {}
+        found: set[DirectedLink] = set()
+
+        def follow(router: str, bift: tuple[Encapsulation, int], bits: int) -> None:
+            if router not in states:
+                with Forwarder(ForwarderDaemon(lab[router]).socket) as forwarder:
+                    states[router] = forwarder.state()
+            state = states[router]
+            for path in (each.row for each in state.bifts[bift].paths if each.row.way == 0):
+                served = bits & path.fbm.value
+                if not served or isinstance(path.to, End):
+                    continue
+                hop = fib.link_of(lab, router, state.nexthops[path.to].row.port)
+                if hop is not None and hop not in found:
+                    found.add(hop)
+                    follow(hop.dst, (bift[0], path.as_id or bift[1]), served)
+
+        root, group = lab.plan.repository_edge, IPv4Address(flow.group)
+        with Forwarder(ForwarderDaemon(lab[root]).socket) as forwarder:
+            states[root] = forwarder.state()
+        for row in (each.row for each in states[root].flows if each.row.group == group):
+            for action in row.actions:
+                if isinstance(action, BierAction):
+                    follow(root, (action.encapsulation, action.bift), action.bits.value)
+        return found
+
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
         return agents.events(bfrs_of(lab), AGENT)
 
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         found = {}
         for node in bfrs_of(lab):
+            if (node.name, AGENT) not in lab.daemons or (node.name, "mcfwd") not in lab.daemons:
+                continue  # killed
             state = agents.command(node, node, COMMANDS, {"op": "state"})
             with Forwarder(ForwarderDaemon(node).socket) as forwarder:
                 bifts = forwarder.state().bifts
@@ -131,6 +169,7 @@ class Bier:
             lans=tuple(interface.name for interface in config.interfaces if interface.is_lan),
             forwarder="/run/mcfwd.sock",
             events=f"/var/log/{AGENT}.jsonl",
+            state=f"/run/{AGENT}-state.json",
             bsl=self._bsl,
             encapsulation=self._encapsulation,
             first_bift_id=_LABELS + 256 * config.number if mpls else 1,

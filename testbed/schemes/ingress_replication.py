@@ -6,16 +6,18 @@ the Node-SID of the site's router, over SRv6 by its locator. No controller: a sy
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from testbed.control.commands import Answer
 from testbed.control.replication_config import PLANES
 from testbed.errors import LabError
+from testbed.lab.fib import unicast_tree
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading
 from testbed.plan.frr import PimFeatures
+from testbed.plan.paths import DirectedLink
 from testbed.plan.types import Plan
-from testbed.schemes.base import Flow, SchemeEvent
+from testbed.schemes.base import Flow, SchemeEvent, group
 from testbed.schemes.options import chosen
 from testbed.schemes.replication import ReplicationAgents
 from testbed.spec.scenario import OptionValue
@@ -39,7 +41,7 @@ class IngressReplication:
         self._leaves: dict[int, set[str]] = {}  # by flow: the routers that hold its leaf segment
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"232.4.0.{number}", ssm=True, copied=True)
+        return Flow(number, group("232.4.0.0", number), ssm=True, copied=True)
 
     def start(self, lab: Lab) -> None:
         self.agents.start(lab)
@@ -77,6 +79,10 @@ class IngressReplication:
             program(root, delete=[instance], delete_policies=[identity])
         for leaf in sorted(former - leaves):
             program(leaf, delete=[instance])
+
+    def tree(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> Collection[DirectedLink]:
+        leaves = [lab.plan.nodes[leaf].loopback for leaf in sorted(self._leaves.get(flow.number, ()))]
+        return unicast_tree(lab, [leaf.ip for leaf in leaves if leaf is not None])
 
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
         return self.agents.events(lab)

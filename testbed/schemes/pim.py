@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from ipaddress import IPv4Address
 from typing import Any
 
-from testbed.lab import vty
+from testbed.lab import fib, vty
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.plan.frr import PimFeatures, Underlay
-from testbed.schemes.base import Flow, SchemeEvent, refuse_options
+from testbed.plan.paths import DirectedLink
+from testbed.schemes.base import Flow, SchemeEvent, group, refuse_options
 from testbed.spec.scenario import OptionValue
 
 DEADLINE = 60.0
@@ -36,6 +38,11 @@ class _Pim:
     def prepare(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> None:
         """Receivers join, and that is all."""
 
+    def tree(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> Collection[DirectedLink]:
+        assert flow.group is not None
+        address, group = lab.plan.nodes[source].interfaces[0].address.ip, IPv4Address(flow.group)
+        return {hop for node in lab.routers for hop in fib.multicast(lab, node.name, address, group)}
+
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
         return ()
 
@@ -53,11 +60,11 @@ class _Pim:
         until(missing, DEADLINE, "PIM")
 
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
-        return {node.name: _router_state(node) for node in lab.routers}
+        return {node.name: _router_state(node) for node in _alive(lab)}
 
     def control(self, lab: Lab) -> Reading:
         found: dict[Counted, int] = {}
-        for node in lab.routers:
+        for node in _alive(lab):
             for name, interface in _interfaces(_ask(node, "show ip pim interface traffic json")):
                 for key, value in interface.items():
                     if key.endswith("Tx") and isinstance(value, int):
@@ -72,7 +79,7 @@ class PimSsm(_Pim):
     features: PimFeatures | None = PimFeatures(mode="ssm")
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"232.1.0.{number}", ssm=True)
+        return Flow(number, group("232.1.0.0", number), ssm=True)
 
 
 class PimSm(_Pim):
@@ -83,7 +90,12 @@ class PimSm(_Pim):
     features: PimFeatures | None = PimFeatures(mode="sm")
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"239.1.0.{number}", ssm=False)
+        return Flow(number, group("239.1.0.0", number), ssm=False)
+
+
+def _alive(lab: Lab) -> list[Node]:
+    """The routers whose pimd was not killed."""
+    return [node for node in lab.routers if (node.name, "pimd") in lab.daemons]
 
 
 def _ask(node: Node, command: str) -> dict[str, Any]:

@@ -6,15 +6,19 @@ import subprocess
 from collections.abc import Iterable
 
 from testbed.control.commands import Answer
+from testbed.control.program import Program
+from testbed.control.replication import Held, SegmentId
 from testbed.control.replication_config import COMMANDS, Link, ReplicationConfig, Srv6
+from testbed.lab import fib
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Counted, Reading
 from testbed.lab.node import Node
 from testbed.plan.frr import Underlay
+from testbed.plan.paths import DirectedLink
 from testbed.plan.srv6 import KERNEL_MAC, KERNEL_PORT, locator, source
 from testbed.plan.types import Plan
 from testbed.schemes import agents
-from testbed.schemes.base import SchemeEvent
+from testbed.schemes.base import Flow, SchemeEvent
 
 AGENT = "replication-agent"
 # What an agent counts, so that what did not happen is told as 0.
@@ -33,7 +37,7 @@ class ReplicationAgents:
         self.underlay = Underlay(ospf_api=True, srv6=dataplane == "srv6")
 
     def start(self, lab: Lab) -> None:
-        agents.start_all(lab, lab.routers, AGENT, lambda node: self.start_agent(lab, node))
+        agents.start_all(lab, lab.routers, AGENT, COMMANDS, lambda node: self.start_agent(lab, node))
 
     def start_agent(self, lab: Lab, node: Node) -> subprocess.Popen[bytes]:
         """Also again, after its death."""
@@ -58,12 +62,51 @@ class ReplicationAgents:
         """A command to an agent, through the network. Raises OSError; ValueError if it is refused."""
         return agents.command(asker, agent, COMMANDS, words)
 
+    def tree(self, lab: Lab, flow: Flow) -> set[DirectedLink]:
+        """Along the segments of the instance that is active at the repository's router (RFC 9524 section 2); a loose
+        branch as its routers' kernels lead it."""
+        plan = lab.plan
+        names = {str(node.loopback.ip): node.name for node in plan.routers if node.loopback is not None}
+        states: dict[str, Held] = {}
+        found: set[DirectedLink] = set()
+
+        def held(router: str) -> Held:
+            if router not in states:
+                said = self.ask(lab[router], lab[router], {"op": "state"})
+                program = Program.read({key: said[key] for key in ("segments", "policies")})
+                states[router] = Held({each.id: each for each in program.segments},
+                                      {each.id: each for each in program.policies})
+            return states[router]
+
+        def follow(router: str, segment_id: SegmentId, seen: frozenset[str]) -> None:
+            segment = held(router).segments.get(segment_id)
+            for branch in segment.branches if segment is not None else ():
+                at, downstream = router, names[str(branch.node)]
+                if branch.link is not None:
+                    ports = {each.address.ip: each.name for each in plan.nodes[router].interfaces}
+                    hop = fib.link_of(lab, router, ports.get(branch.link, ""))
+                    found.update([hop] if hop is not None else [])
+                else:
+                    for stop in (*branch.path, branch.node):
+                        found.update(fib.path(lab, at, stop) or ())
+                        at = names[str(stop)]
+                if downstream not in seen:
+                    follow(downstream, segment_id, seen | {downstream})
+
+        root = plan.repository_edge
+        for policy in held(root).policies.values():
+            if policy.segment is not None and any(str(group) == flow.group for _, group in policy.flows):
+                follow(root, policy.segment, frozenset({root}))
+        return found
+
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
         return agents.events(lab.routers, AGENT)
 
     def state(self, lab: Lab) -> dict[str, dict[str, int]]:
         found = {}
         for node in lab.routers:
+            if (node.name, AGENT) not in lab.daemons:
+                continue  # killed
             counts = self.ask(node, node, {"op": "state"})["counts"]
             found[node.name] = {
                 "Replication segments": counts["segments"],

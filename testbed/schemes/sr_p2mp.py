@@ -6,8 +6,9 @@ root sends into the tree.
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
 from testbed.control.commands import Answer, ask
@@ -22,9 +23,10 @@ from testbed.lab.messages import Reading
 from testbed.lab.node import Node
 from testbed.lab.waiting import until
 from testbed.plan.frr import PimFeatures
+from testbed.plan.paths import DirectedLink
 from testbed.plan.types import Plan, Role
 from testbed.schemes import agents
-from testbed.schemes.base import Flow, SchemeEvent
+from testbed.schemes.base import Flow, SchemeEvent, group
 from testbed.schemes.ingress_replication import router_id
 from testbed.schemes.options import chosen
 from testbed.schemes.replication import ReplicationAgents
@@ -59,7 +61,7 @@ class SrP2mp:
         self.underlay = self.agents.underlay
 
     def flow(self, number: int) -> Flow:
-        return Flow(number, f"232.3.0.{number}", ssm=True)
+        return Flow(number, group("232.3.0.0", number), ssm=True)
 
     def start(self, lab: Lab) -> None:
         node = self.controller(lab)
@@ -71,9 +73,7 @@ class SrP2mp:
         ospf = router_id(lab.plan, _own_router(lab.plan, node.name))
         config = ControllerConfig(node.name, ospf, f"/var/log/{CONTROLLER}.jsonl", order=self._choice["order"])
         config.write(node.folder / "run" / f"{CONTROLLER}.json")
-        with (node.folder / "log" / f"{CONTROLLER}.log").open("ab") as log:
-            command = [sys.executable, "-m", "testbed.control.p2mp.controller", f"/run/{CONTROLLER}.json"]
-            lab.daemons[node.name, CONTROLLER] = node.popen(command, stdout=log, stderr=log)
+        lab.keep(node.name, CONTROLLER, partial(_run_controller, node))
 
     def controller(self, lab: Lab) -> Node:
         """Where it runs. Raises RequestError."""
@@ -133,6 +133,9 @@ class SrP2mp:
         address = str((spec.loopback or spec.interfaces[0].address).ip)
         return lab[asker or node.name].call(partial(ask, (address, COMMANDS), words, PATIENCE))
 
+    def tree(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> Collection[DirectedLink]:
+        return self.agents.tree(lab, flow)
+
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
         yield from self.agents.events(lab)
         yield from agents.events([self.controller(lab)], CONTROLLER)
@@ -143,6 +146,12 @@ class SrP2mp:
     def control(self, lab: Lab) -> Reading:
         """What the controller tells agents is counted by these."""
         return self.agents.control(lab)
+
+
+def _run_controller(node: Node) -> subprocess.Popen[bytes]:
+    with (node.folder / "log" / f"{CONTROLLER}.log").open("ab") as log:
+        command = [sys.executable, "-m", "testbed.control.p2mp.controller", f"/run/{CONTROLLER}.json"]
+        return node.popen(command, stdout=log, stderr=log)
 
 
 def _own_router(plan: Plan, node: str) -> str:

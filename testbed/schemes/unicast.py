@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from testbed.lab.fib import unicast_tree
 from testbed.lab.lab import Lab
 from testbed.lab.messages import Reading
 from testbed.plan.frr import PimFeatures, Underlay
+from testbed.plan.paths import DirectedLink
 from testbed.schemes.base import Flow, SchemeEvent, refuse_options
 from testbed.spec.scenario import OptionValue
 
@@ -34,6 +36,9 @@ class Unicast:
 
     def prepare(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> None:
         """Hosts have addresses, and that is all."""
+
+    def tree(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> Collection[DirectedLink]:
+        return unicast_tree(lab, [lab.plan.nodes[host].interfaces[0].address.ip for host in hosts])
 
     def events(self, lab: Lab) -> Iterable[SchemeEvent]:
         return ()

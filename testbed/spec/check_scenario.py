@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import networkx as nx
 
 from testbed.errors import Problem
+from testbed.spec.check_faults import fault_findings
 from testbed.spec.check_topology import core_graph
 from testbed.spec.document import Document, Finding, Path
+from testbed.spec.faults import FaultKind
 from testbed.spec.limits import (
     ENCAPSULATION_ROOM,
     MAX_TIME,
@@ -17,8 +19,8 @@ from testbed.spec.limits import (
     PROBE_OVERHEAD,
     TRANSPORT_OVERHEAD,
 )
-from testbed.spec.names import find_link, generated_hosts, link_aliases, link_names
-from testbed.spec.scenario import Fault, Scenario, Sync
+from testbed.spec.names import link_names
+from testbed.spec.scenario import Scenario, Sync
 from testbed.spec.suggest import did_you_mean
 from testbed.spec.topology import Repository, Site, Topology
 from testbed.units import format_duration, format_rate
@@ -28,12 +30,13 @@ from testbed.units import format_duration, format_rate
 class Known:
     """The names that exist on the floors above: schemes, transports, fault actions.
 
-    `carries`: by scheme, the transports that it can carry; a scheme that is not in it carries all.
+    `actions` None: they are not asked about. `carries`: by scheme, the transports that it can carry; a scheme that is
+    not in it carries all.
     """
 
     schemes: Collection[str]
     transports: Collection[str]
-    actions: Collection[str] = frozenset({"cut"})
+    actions: Mapping[str, FaultKind] | None = None
     carries: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
@@ -42,7 +45,7 @@ def check_scenario(
     *,
     schemes: Collection[str],
     transports: Collection[str],
-    actions: Collection[str] = frozenset({"cut"}),
+    actions: Mapping[str, FaultKind] | None = None,
 ) -> list[Problem]:
     """Every problem of a scenario that no file stands behind. `load_scenario(known=...)` finds the same, with lines."""
     return Document(None).problems(scenario_findings(scenario, Known(schemes, transports, actions)))
@@ -52,9 +55,23 @@ def scenario_findings(scenario: Scenario, known: Known | None, *, topology: bool
     """Every problem. `known` None: names from the floors above are not asked about. `topology` False: it is
     in error itself, so nothing is asked that depends on it."""
     found = [*_names(scenario, known), *_syncs(scenario), *_times(scenario), *_probe(scenario)]
+    found += fault_findings(scenario, known.actions if known else None, topology=topology)
+    found += _background(scenario)
     if topology:
-        found += [*_destinations(scenario), *_targets(scenario), *_packets(scenario), *_rate(scenario)]
+        found += [*_destinations(scenario), *_packets(scenario), *_rate(scenario)]
     return found
+
+
+def _background(scenario: Scenario) -> Iterator[Finding]:
+    asked = scenario.background
+    if asked is None:
+        return
+    if asked.watched > asked.flows:
+        what = f"{asked.watched} of {asked.flows} background flows cannot be watched"
+        yield Finding(("background", "watched"), what, f"watch {asked.flows} at most")
+    if asked.watched and scenario.probe.interval == 0:
+        what = "background flows are watched by probes, and the scenario has none"
+        yield Finding(("background", "watched"), what, "give probe an interval, or say watched: 0")
 
 
 def ideal_tree(topology: Topology, sites: Collection[str]) -> tuple[str, ...]:
@@ -111,8 +128,6 @@ def _names(scenario: Scenario, known: Known | None) -> Iterator[Finding]:
         if scenario.transport.name is not None:
             yield from _unknown(("transport", "name"), "transport", scenario.transport.name, known.transports)
             yield from _uncarried(scenario, scenario.transport.name, known)
-        for index, fault in enumerate(scenario.timeline):
-            yield from _unknown(("timeline", index, "action"), "fault action", fault.action, known.actions)
     seen: set[str] = set()
     for index, scheme in enumerate(scenario.schemes):
         if str(scheme) in seen:
@@ -163,45 +178,10 @@ def _times(scenario: Scenario) -> Iterator[Finding]:
         (("probe", "interval"), scenario.probe.interval),
     ]
     times += [(("syncs", i, "start"), sync.start) for i, sync in enumerate(scenario.syncs)]
-    for index, fault in enumerate(scenario.timeline):
-        times += [(("timeline", index, "at"), fault.at), (("timeline", index, "duration"), fault.duration)]
-        if fault.duration == 0:
-            hint = "say how long it lasts; leave duration out for a fault that is never undone"
-            yield Finding(("timeline", index, "duration"), "a fault that lasts 0 s changes nothing", hint)
     for path, seconds in times:
         if seconds is not None and not seconds <= MAX_TIME:
             what = f"{seconds:.15g} s is too long; {MAX_TIME / 3600:g} h is the most"
             yield Finding(path, what, "a number without a unit is seconds")
-    lengths = [fault.duration for fault in scenario.timeline if fault.duration is not None]
-    longest = max((length for length in lengths if length <= MAX_TIME), default=0.0)
-    patience = scenario.transport.patience
-    if patience <= longest:
-        what = f"a patience of {format_duration(patience)} is no longer than a fault of {format_duration(longest)}"
-        hint = "a site that is silent that long is given up: set transport.patience well above every fault's duration"
-        yield Finding(("transport", "patience"), what, hint)
-
-
-def _targets(scenario: Scenario) -> Iterator[Finding]:
-    topology = scenario.topology
-    hosts = generated_hosts(topology)
-    last: dict[str, tuple[int, Fault]] = {}
-    for index, fault in sorted(enumerate(scenario.timeline), key=lambda item: item[1].at):
-        at = ("timeline", index)
-        if fault.target.link is None:
-            continue
-        found = find_link(topology, fault.target.link)
-        if found is None:
-            what = f"there is no link {fault.target.link!r} in topology {topology.name}"
-            hint = did_you_mean(fault.target.link, link_aliases(topology), "links")
-            if any(fault.target.link.endswith(f"-{host}") or fault.target.link == host for host in hosts):
-                hint = "links between a router and its own hosts are no targets; name a link of the topology"
-            yield Finding((*at, "target", "link"), what, hint)
-            continue
-        before = last.get(found[0])
-        if before is not None and (before[1].duration is None or before[1].at + before[1].duration >= fault.at):
-            what = f"link {found[0]} is hit at {format_duration(fault.at)} while timeline[{before[0]}] still lasts"
-            yield Finding((*at, "at"), what, "let the first fault end before the next one starts")
-        last[found[0]] = (index, fault)
 
 
 def _mtu(topology: Topology) -> tuple[int, str]:

@@ -89,6 +89,12 @@ def _impairments(
         place = "jitter" if link.jitter is not None else "delay"
         what = f"{who} has a jitter of {format_duration(jitter)} on a delay of {format_duration(delay)}"
         yield Finding((*at, place), what, "jitter varies the delay both ways, so it cannot exceed it")
+    if link.loss_burst is not None and 0 < link.loss_burst < 1:
+        what = f"{who} loses {link.loss_burst:g} packets in a row in the mean"
+        yield Finding((*at, "loss_burst"), what, "write 1 or more; 0 for losses that know nothing of each other")
+    if link.reorder and not delay:
+        what = f"{who} reorders packets and has no delay"
+        yield Finding((*at, "reorder"), what, "a packet overtakes those that are delayed: give the link a delay")
     mtu = link.mtu if link.mtu is not None else defaults.mtu
     if link.queue is not None and link.queue < mtu:
         what = f"{who} has a queue of {link.queue} bytes, less than one packet of its MTU {mtu}"

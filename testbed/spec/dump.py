@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import yaml
 
+from testbed.spec.faults import Fault
 from testbed.spec.scenario import Scenario
 from testbed.spec.topology import Topology
 from testbed.units import parse_duration, parse_rate, parse_size
@@ -36,12 +37,24 @@ def dump_scenario(scenario: Scenario) -> str:
             sync["to"] = _Flow(sync["to"])
     _quantities(data["transport"], rate=_rate, patience=_duration)
     _quantities(data["probe"], interval=_duration, settle=_duration)
-    for fault in data["timeline"]:
-        _quantities(fault, at=_duration, duration=_duration)
-        fault["target"] = _Flow(fault["target"])
+    data["timeline"] = [_fault(fault) for fault in data["timeline"]]
+    for drawn in data["random_faults"]:
+        _quantities(drawn, start=_duration)
+        drawn["gap"], drawn["duration"] = _Flow(drawn["gap"]), _Flow(drawn["duration"])
+        drawn["actions"] = [_Flow(action) for action in drawn["actions"]]
     order = list(Scenario.model_fields)
     order.append(order.pop(order.index("topology")))
     return _emit({key: data[key] for key in order if key in data})
+
+
+def dump_timeline(faults: Iterable[Fault]) -> str:
+    """YAML with the one key `timeline`, as a scenario has it."""
+    return _emit({"timeline": [_fault(each.model_dump(mode="python", exclude_none=True)) for each in faults]})
+
+
+def _fault(fault: dict[str, Any]) -> dict[str, Any]:
+    _quantities(fault, at=_duration, duration=_duration)
+    return fault | {"target": _Flow(fault["target"])}
 
 
 def _topology(topology: Topology) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from testbed.spec.check_scenario import Known, scenario_findings
 from testbed.spec.check_topology import topology_findings
 from testbed.spec.document import Document, Finding, read_document
 from testbed.spec.document import Path as Place
+from testbed.spec.faults import Fault
 from testbed.spec.foreign import import_topology, is_foreign
 from testbed.spec.salvage import DROP, salvage
 from testbed.spec.scenario import Model, Scenario, SchemeChoice, Sync
 from testbed.spec.topology import Topology
+from testbed.spec.types import Spec
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -33,6 +35,9 @@ class Overrides:
     repetitions: str | int | None = None
     seed: str | int | None = None
     topology: str | None = None
+    timeline: str | None = None
+    detection: str | None = None
+    impairments: str | None = None
 
 
 def load_topology(ref: str, *, base: Path | None = None) -> Topology:
@@ -125,18 +130,53 @@ def _override(scenario: Scenario, overrides: Overrides, known: Known | None, pro
         model = _value(Model, {"size": overrides.size}, "--size", problems)
         if model is not None:
             changes["syncs"] = tuple(_resized(sync, model.size) for sync in scenario.syncs)
-    for key in ("repetitions", "seed"):
+    for key in ("repetitions", "seed", "detection", "impairments"):
         if (text := getattr(overrides, key)) is not None:
             field = Scenario.model_fields[key]
-            flag = {"repetitions": "--repeat", "seed": "--seed"}[key]
+            flag = {"repetitions": "--repeat"}.get(key, f"--{key}")
             changes[key] = _value(field.rebuild_annotation(), text, flag, problems)
+    if overrides.timeline is not None:
+        timeline = _timeline(overrides.timeline, problems)
+        changes |= {"timeline": timeline, "random_faults": ()}
     if problems or not changes:
         return scenario
     changed = scenario.model_copy(update=changes)
-    flags = {"schemes": "--scheme", "syncs": "--size"}
+    flags = {"schemes": "--scheme", "syncs": "--size", "timeline": "--timeline"}
     for finding in scenario_findings(changed, known):
         problems.append(Problem(finding.what, flags.get(str(finding.path[0]), ""), finding.hint))
     return changed
+
+
+def read_fault(data: dict[str, Any]) -> Fault:
+    """A fault as it would stand in a timeline. Raises RequestError with everything that is wrong with its form."""
+    result = salvage(Fault, data, lambda _: None)
+    if result.findings or result.value is None:
+        raise RequestError(Document(None).problems(result.findings))
+    return result.value
+
+
+def _timeline(ref: str, problems: list[Problem]) -> tuple[Fault, ...]:
+    """The faults of a file with the one key `timeline`, or of a whole scenario's."""
+    path = Path(ref)
+    try:
+        document = read_document(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(f"cannot read {path}: {error}", "--timeline"))
+        return ()
+    except RequestError as error:
+        problems += error.problems
+        return ()
+    data = document.data.get("timeline") if isinstance(document.data, dict) else None
+    if not isinstance(data, list):
+        problems.append(Problem("there is no timeline in it", "--timeline", "a list under the key timeline", str(path)))
+        return ()
+    result = salvage(_Timeline, {"timeline": data}, lambda _: None)
+    problems += document.problems(result.findings)
+    return result.value.timeline if result.value is not None else ()
+
+
+class _Timeline(Spec):
+    timeline: tuple[Fault, ...]
 
 
 def _resized(sync: Sync, size: int) -> Sync:

@@ -6,10 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from testbed.spec.faults import Fault, RandomFaults
 from testbed.spec.topology import Topology
-from testbed.spec.types import Duration, Name, Rate, Size, Spec
+from testbed.spec.types import Duration, Impairments, Name, Rate, Size, Spec
 
 OptionValue = str | int | float | bool
+
+# By what a router learns that a link has failed; see Scenario.
+Detection = Literal["carrier", "bfd-3x50", "bfd-3x300", "dead-timer"]
 
 
 class SchemeChoice(Spec):
@@ -50,13 +54,18 @@ class Model(Spec):
 
 
 class Sync(Spec):
-    """One model to one set of sites, starting `start` seconds after the probes."""
+    """One model to one set of sites, starting `start` seconds after the probes.
+
+    `setup`: whether what makes its packets reach the sites (flows, trees, joins) stands `beforehand`, or is set up
+    `on-demand` when it starts, which its times then include.
+    """
 
     name: Name = "sync"
     model: Model = Model()
     to: Literal["all"] | tuple[Name, ...] = "all"
     deliver_to: Literal["storage", "servers"] = "storage"
     start: Duration = 0.0
+    setup: Literal["beforehand", "on-demand"] = "beforehand"
 
 
 class Transport(Spec):
@@ -86,39 +95,40 @@ class Probe(Spec):
     settle: Duration = 1.0
 
 
-class Target(Spec):
-    """What a fault hits: a link by name (`r1-r2`), or the core link whose ideal tree carries most sites."""
+class Background(Spec):
+    """Other flows from the repository to every site's storage host, set up beforehand, as other syncs would load the
+    control plane: a scheme that keeps state for a flow repairs all of them when a link fails.
 
-    link: str | None = None
-    busiest_link: Literal[True] | None = None
+    They carry no model. `watched` of the `flows`, evenly spread and the last among them, carry a probe every `interval`
+    seconds each, so that their outages can be told; the others carry nothing. Schemes without groups have none of it.
+    """
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Target:
-        if (self.link is None) == (self.busiest_link is None):
-            raise ValueError("a target is exactly one of: link: NAME, busiest_link: true")
-        return self
-
-
-class Fault(Spec):
-    """Action on a target, `at` seconds after the first sync started; undone after `duration` (None: never)."""
-
-    at: Duration
-    action: Name
-    target: Target
-    duration: Duration | None = None
+    flows: Annotated[int, Field(ge=1, le=1000)]
+    watched: Annotated[int, Field(ge=0, le=32)] = 8
+    interval: Annotated[Duration, Field(gt=0)] = 0.01
 
 
 class Scenario(Spec):
-    """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology."""
+    """`topology` is inline, a ready-made name, a file, or `topohub:GROUP/NAME`; loading resolves it to a Topology.
+
+    `detection` is by what routers learn that a link has failed, and nothing else: `carrier`, lost at both ends, with
+    no BFD; `bfd-3x50` and `bfd-3x300`, three missing BFD packets at 50 or 300 ms; `dead-timer`, OSPF's own. With the
+    latter three a link that is cut keeps its carrier, as behind a switch or a transport network that does not pass the
+    failure on. None: carrier, and what BFD the timers have beside it.
+    """
 
     name: Name
     description: str = ""
     topology: Topology
     schemes: Annotated[tuple[SchemeChoice, ...], Field(min_length=1)]
     timers: Literal["fast", "default", "rfc"] = "fast"
+    detection: Detection | None = None
+    impairments: Impairments = "auto"
     syncs: Annotated[tuple[Sync, ...], Field(min_length=1)] = (Sync(),)
     transport: Transport = Transport()
     probe: Probe = Probe()
+    background: Background | None = None
     timeline: tuple[Fault, ...] = ()
+    random_faults: tuple[RandomFaults, ...] = ()
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
     seed: int = 1

@@ -53,8 +53,22 @@ def _finish(schema: dict[str, Any], title: str) -> dict[str, Any]:
         }
         definitions["SchemeNameOrChoice"] = {"anyOf": [text, {"$ref": "#/$defs/SchemeChoice"}]}
         schema["properties"]["schemes"]["items"] = {"$ref": "#/$defs/SchemeNameOrChoice"}
+        _finish_faults(definitions)
     schema |= {"title": f"llmsync-testbed {title}", "$defs": dict(sorted(definitions.items()))}
     return {"$schema": _DRAFT, **schema}
+
+
+def _finish_faults(definitions: dict[str, Any]) -> None:
+    """An action's own keys stand beside a fault's, and which those are only the action knows; a distribution may be a
+    time by itself."""
+    for name in ("Fault", "RandomAction"):
+        definitions[name]["additionalProperties"] = {"type": ["string", "number", "boolean"]}
+    for name in ("gap", "duration"):
+        field = definitions["RandomFaults"]["properties"][name]
+        time = {"anyOf": [{"type": "string", "examples": ["3s"]}, {"type": "number"}]}
+        definitions["RandomFaults"]["properties"][name] = {"anyOf": [time, {"$ref": "#/$defs/Distribution"}]} | {
+            key: field[key] for key in ("default",) if key in field
+        }
 
 
 def main() -> None:

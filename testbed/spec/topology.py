@@ -9,16 +9,26 @@ from pydantic import Field, model_validator
 from testbed.spec.types import Duration, Name, Rate, Ratio, Size, Spec
 
 MTU = Annotated[int, Field(ge=1280, le=9216)]
+LossBurst = Annotated[float, Field(ge=0, le=1000)]
 Cost = Annotated[int, Field(ge=1, le=65535)]
 
 
 class LinkDefaults(Spec):
-    """What a link is like where it does not say otherwise. `rate` None means unshaped."""
+    """What a link is like where it does not say otherwise. `rate` None means unshaped.
+
+    `loss_burst`: packets lost in a row, in the mean (0: each is lost or not on its own). `duplicate`: the share of
+    packets that come twice; `reorder`: of those that are not delayed and so overtake others. `seed`: same seed, same
+    packets lost, duplicated, reordered; None: as the run's seed and the engine have it.
+    """
 
     rate: Rate | None = None
     delay: Duration = 0.0
     jitter: Duration = 0.0
     loss: Ratio = 0.0
+    loss_burst: LossBurst = 0.0
+    duplicate: Ratio = 0.0
+    reorder: Ratio = 0.0
+    seed: int | None = None
     mtu: MTU = 9000
     cost: Cost = 10
     queue: Size | None = None
@@ -41,6 +51,10 @@ class Link(Spec):
     delay: Duration | None = None
     jitter: Duration | None = None
     loss: Ratio | None = None
+    loss_burst: LossBurst | None = None
+    duplicate: Ratio | None = None
+    reorder: Ratio | None = None
+    seed: int | None = None
     mtu: MTU | None = None
     cost: Cost | None = None
     queue: Size | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -36,6 +36,9 @@ Duration = Annotated[float, Field(ge=0), *_quantity(units.parse_duration, "15s")
 Ratio = Annotated[float, Field(ge=0, le=1), *_quantity(units.parse_ratio, "0.1%")]
 # A node, link or scenario name: letters, digits, - and _; starts with a letter.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=64)]
+
+# Who delays and loses packets: netem where the kernel has it (auto), or the one named (docs/impairments.md).
+Impairments = Literal["auto", "netem", "delayline"]
 
 
 class Spec(BaseModel):

@@ -2,7 +2,7 @@
 
     session = Session(delivery, transport, spawn, work, bulk)
     with session:                       # stop() at the end, whatever happens
-        session.prepare()               # the listeners are ready (by their state), the verifier watches
+        session.prepare()               # watch() and listen(): the verifier watches, the listeners are ready
         t0 = session.start()
         while not session.wait(0.2): show(session.progress())
     results = session.results()
@@ -10,6 +10,8 @@
 Times count from t0, the moment before the movers are started: joining is over by then, starting the movers is not.
 A destination's delivery time ends when its last block was found and proved right; a block counts from the poll that
 found it, so times are late by at most the verifier's poll (20 ms) and the receiver's own write buffer.
+
+Where joining is to count, too: watch() beforehand; then listen(), and start(since) with the moment from which on.
 """
 
 from __future__ import annotations
@@ -103,12 +105,21 @@ class Session:
 
         Raises RequestError (the delivery cannot be made), TransferError (a process died or is not ready in time).
         """
+        self.watch()
+        self.listen(timeout)
+
+    def watch(self) -> None:
+        """Start the verifier: what needs no network, and makes nobody join. Raises RequestError, OSError."""
         self.transport.check(self.delivery)
-        deadline = time.monotonic() + timeout
         for destination in self.delivery.destinations:
             shutil.rmtree(self.folder(destination.host).data, ignore_errors=True)
         self._work.mkdir(parents=True, exist_ok=True)
         self._verifier = Verifier(self._watches(), self._work, self._hear)
+
+    def listen(self, timeout: float = 20.0) -> None:
+        """Start the listeners; return when all are ready, and so is the verifier. Raises TransferError."""
+        assert self._verifier is not None
+        deadline = time.monotonic() + timeout
         for process in self.transport.listeners(self.delivery, self.folder):
             self._listeners.append((process, self._run(process)))
         waiting = list(self._listeners)
@@ -124,15 +135,17 @@ class Session:
                 self._stopping.wait(_TICK / 4)
         self._verifier.wait_ready(max(0.1, deadline - time.monotonic()))
 
-    def start(self) -> float:
-        """Start the movers; return t0. Raises OSError."""
+    def start(self, since: float | None = None) -> float:
+        """Start the movers; return t0, which is now or a moment before that times shall count from (CLOCK_MONOTONIC).
+        Raises OSError."""
+        now = time.monotonic()
         with self._lock:
-            self._zero = time.monotonic()
+            self._zero = now if since is None else since
             for state in self._states.values():
-                state.moved = self._zero
+                state.moved = now
         self._notify(self._zero, "sync-start", "", {"sync": self.delivery.sync, "transport": self.transport.name})
         for process in self.transport.movers(self.delivery, self.folder):
-            self._movers.append(_Mover(process, self._run(process), time.monotonic(), self._zero))
+            self._movers.append(_Mover(process, self._run(process), time.monotonic(), now))
         self._driver = Thread(target=self._drive, name=f"sync-{self.delivery.sync}", daemon=True)
         self._driver.start()
         return self._zero

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import RequestError
+from testbed.run.faults import ACTIONS
 from testbed.spec.check_scenario import Known
 from testbed.spec.load import load_scenario, load_topology
 
@@ -19,6 +20,7 @@ FOLDER = Path(__file__).with_name("errors")
 KNOWN = Known(
     schemes={"pim-ssm", "pim-sm"},
     transports={"uftp", "http"},
+    actions=ACTIONS,
     carries={"pim-ssm": {"uftp"}, "pim-sm": {"uftp"}},
 )
 FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))

@@ -29,6 +29,12 @@ class Net:
     def link(self, node: str, state: str) -> None:
         ip(self.bridge, f"link set {node} {state}")
 
+    def sent(self, node: str) -> int:
+        """Packets that a host sent so far."""
+        lines = Path(f"/proc/{self.hosts[node]}/net/dev").read_text().splitlines()
+        (row,) = (line.split() for line in lines if line.strip().startswith("eth0:"))
+        return int(row[10])
+
     def address(self, node: str) -> IPv4Address:
         return IPv4Address("10.64.0.1") + list(self.hosts).index(node)
 

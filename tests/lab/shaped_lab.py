@@ -25,8 +25,11 @@ BUFFER = 2**26
 UDP_HEADERS = 20 + 8
 
 
-def shaped_lab(links: dict[str, dict[str, Any]], *, impaired: bool = True) -> Lab:
-    """Links by name, each as a topology's author writes it (`rate`, `delay`, ...), between the routers a and b."""
+def shaped_lab(links: dict[str, dict[str, Any]], **options: Any) -> Lab:
+    """Links by name, each as a topology's author writes it (`rate`, `delay`, ...), between the routers a and b.
+
+    `options` are the lab's.
+    """
     topology = Topology.model_validate(
         {
             "name": "shapes",
@@ -35,7 +38,7 @@ def shaped_lab(links: dict[str, dict[str, Any]], *, impaired: bool = True) -> La
         }
     )
     plan = make_plan(topology)
-    return Lab(plan, {router.name: RouterConfig({}, ()) for router in plan.routers}, impaired=impaired)
+    return Lab(plan, {router.name: RouterConfig({}, ()) for router in plan.routers}, **options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class Program:
     def __init__(self, module: str, *arguments: str, pid: int | None = None) -> None:
         enter = [] if pid is None else ["nsenter", "-t", str(pid), "-n", "-u"]
         command = [*enter, sys.executable, "-m", f"testbed.run.{module}", *arguments]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.pid = self._process.pid  # nsenter without -p execs: its pid is the program's
         self.lines: list[dict[str, Any]] = []
         self._rest = b""
@@ -97,6 +97,12 @@ class Program:
 
         return wait_for(found, f"{kind} {fields}")
 
+    def tell(self, order: str) -> None:
+        """A line for its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{order}\n".encode())
+        self._process.stdin.flush()
+
     def finish(self) -> dict[str, Any]:
         """End it and return its summary."""
         self._process.terminate()
@@ -116,6 +122,8 @@ class Program:
         self._process.kill()
         self._process.wait()
         self.hang_up()
+        if self._process.stdin:
+            self._process.stdin.close()
 
 
 @contextlib.contextmanager

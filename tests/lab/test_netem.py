@@ -31,7 +31,7 @@ TICK = 64e-9  # of the kernel's packet scheduler, in s (linux/pkt_sched.h: PSCHE
 def lab() -> Iterator[Lab]:
     if not has_qdisc("netem"):
         pytest.skip("this kernel has no netem; make vm-test runs these tests in a virtual machine whose kernel has it")
-    with shaped_lab(LINKS) as built:
+    with shaped_lab(LINKS, impairments="netem") as built:
         built.start()
         yield built
 

@@ -35,13 +35,15 @@ def lab() -> Iterator[Spaces]:
         yield made
 
 
-def collector_config(lab: Spaces, directory: Path, mode: str, source: str = "10.64.0.1") -> str:
+def collector_config(
+    lab: Spaces, directory: Path, mode: str, source: str = "10.64.0.1", told: bool = False
+) -> str:
     streams = [
         {"sync": 1, "name": "sync", "host": host, "pid": lab.pid(host), "address": GROUP.get(mode, ADDRESS[host])}
-        | {"source": source if mode == "ssm" else None}
+        | {"source": source if mode == "ssm" else None, "told": told, "interval": INTERVAL_S}
         for host in ("a", "b")
     ]
-    return json.dumps({"directory": str(directory), "interval": INTERVAL_S, "streams": streams})
+    return json.dumps({"directory": str(directory), "streams": streams})
 
 
 def sender(lab: Spaces, mode: str, **more: Any) -> Any:
@@ -146,3 +148,38 @@ def test_a_host_without_carrier_counts_refused_probes_as_sent(lab: Spaces, tmp_p
             sent, _ = finish(collect, send)
     assert sent["refused"] > 0
     assert sum(o.lost for o in result(tmp_path, "a", sent).outages) >= sent["refused"]
+
+
+@pytest.mark.parametrize("mode", ["ssm", "asm", "unicast"])
+def test_nothing_is_joined_or_sent_before_it_is_told(lab: Spaces, tmp_path: Path, mode: str) -> None:
+    with program("collector", "--config", collector_config(lab, tmp_path, mode, told=True)) as collect:
+        collect.wait("ready")
+        to = [GROUP[mode]] if mode in GROUP else [ADDRESS["a"], ADDRESS["b"]]
+        arguments = ["--to", *to, "--source", ADDRESS["src"], "--interval", str(INTERVAL_S)]
+        with program("probe_sender", *arguments, "--told", pid=lab.pid("src")) as send:
+            send.wait("ready")
+            for host in ("a", "b"):
+                assert GROUP.get(mode, "no group") not in lab.run(host, "ip maddress show dev eth0")
+            told = time.monotonic()
+            send.tell("begin")
+            collect.tell("join 1")
+            first = {host: collect.wait("first-probe", node=host)["t"] for host in ("a", "b")}
+            joined = {host: collect.wait("joined", node=host)["t"] for host in ("a", "b")}
+            collect.tell("leave 1")
+            # Its end is no outage once nobody expects any more.
+            sent = send.finish()
+            ended = time.monotonic()
+            wait_for(lambda: time.monotonic() > ended + 20 * INTERVAL_S, "silence for long enough to be told")
+            summary = collect.finish()
+    assert all(told <= joined[host] for host in joined)
+    assert all(told <= first[host] for host in first)
+    assert told <= sent["first_sent_ns"] / 1e9
+    assert [s["received"] > 0 for s in summary["streams"]] == [True, True]
+    assert [line["kind"] for line in collect.lines].count("outage-start") == 0
+
+
+def test_a_sender_that_was_never_told_sends_nothing(lab: Spaces) -> None:
+    to = ["--to", GROUP["ssm"], "--source", ADDRESS["src"], "--told"]
+    with program("probe_sender", *to, pid=lab.pid("src")) as send:
+        send.wait("ready")
+        assert send.finish()["sent"] == 0

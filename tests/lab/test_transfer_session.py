@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -116,6 +117,33 @@ def test_an_outage_shorter_than_the_patience_is_survived(
             net.link("s2-st", "up")
         assert session.wait(DEADLINE)
     assert [(r.name, r.delivered, r.reason) for r in session.results()] == [(n, True, "") for n in NAMES[1:]]
+
+
+def test_a_short_gap_at_a_low_rate_costs_no_more_than_itself(
+    net: Net, delivery: Delivery, tmp_path: Path, bulk: Path
+) -> None:
+    """A receiver with room for fewer blocks than the gap would throw all that follow away (testbed.transfer.uftp)."""
+    model = tmp_path / "small"
+    manifest = make_model(model, MIB, MIB, seed=7)
+    slow = replace(delivery, model=model, manifest=manifest, rate=4_000_000)
+    with Session(slow, Uftp(), net.spawn, tmp_path, bulk) as session:
+        session.prepare(DEADLINE)
+        before = net.sent(NAMES[0])
+        session.start()
+        until(lambda: net.sent(NAMES[0]) > before + 40, "some blocks sent")
+        net.link("s2-st", "down")
+        try:
+            cut = net.sent(NAMES[0])
+            until(lambda: net.sent(NAMES[0]) > cut + 2, "three packets sent")
+        finally:
+            net.link("s2-st", "up")
+        assert session.wait(DEADLINE)
+    assert all(result.delivered for result in session.results())
+    (log,) = tmp_path.rglob("sender.log")
+    naks = [int(n) for n in re.findall(r"Got (\d+) NAKs", log.read_text())]
+    blocks = manifest.total // slow.block
+    assert naks, "nothing was lost"
+    assert sum(naks) < blocks // 2, f"{naks} of {blocks} blocks asked for again"
 
 
 def test_a_destination_dropped_by_the_sender_is_served_by_a_restart(

@@ -16,6 +16,7 @@ import pytest
 
 from testbed.bundle import read_bundle
 from testbed.lab import registry
+from testbed.run.fidelity.turns import read_turns
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -89,6 +90,10 @@ def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path
     for counts in (*run.control.values(), *run.control_setup.values()):
         assert min(counts.values()) >= 0  # an interface that went down begins at 0 again
     assert run.control["ospf"]["link_state_update"] > 0
+    turns = {"ospfd", "zebra", *([] if stage_kind in ("", "mroute") else ["mcfwd"])}
+    assert run.fidelity["turns"].keys() >= turns or not read_turns([("here", "python", os.getpid())])
+    assert all(count > 0 for count in run.fidelity["forwarder_drops"].values())
+    assert (run.fidelity["causes"] != []) == (run.outcome == "invalid")
     if scheme == "bier":
         assert run.control_setup[protocol]["flow commands"] == 1
         assert run.control_setup[protocol]["LSAs originated"] >= len(run.state)

@@ -168,6 +168,10 @@ def run(scheme: str, repetition: int, *, outcome: Outcome = "passed", zero: floa
         fidelity={"cpu_idle": {f"cpu{n}": {"mean": round(1 - busy, 2), "min": 0.01 if busy > 0.9 else 0.21}
                                for n in range(2)},
                   "busy_share": 0.7 if busy > 0.9 else 0.0, "softnet_drops": 0, "socket_drops": {}, "qdisc_drops": 611,
+                  "turns": {"ospfd": {"mean_ms": 0.2, "worst_ms": 0.4, "worst_node": "r3"},
+                            "mcfwd": {"mean_ms": 0.03, "worst_ms": 0.06, "worst_node": "r1"}},
+                  "forwarder_drops": {"no-flow": 11}, "forwarder_drops_unexplained": 0,
+                  "probe_jitter_ms_p99": 1.6, "probes_lost_before_faults": 0, "slowest_link_share": 0.99,
                   "qdisc_drops_unexplained": 0, "probe_sender": {"late_p99_ms": round(rng.uniform(0.2, 0.5), 2)},
                   "clock_error_ms": 0.002, "requested_rate": RATE, "achieved_rate": round(rng.uniform(483e6, 485e6)),
                   "warnings": [reason] if outcome == "invalid" else [], "invalid": reason if busy > 0.9 else ""},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import pytest
 from jinja2 import StrictUndefined
@@ -12,6 +13,7 @@ from testbed.plan import frr, timers
 from testbed.plan.build import make_plan
 from testbed.plan.dryrun import dry_run_problems
 from testbed.plan.frr import PimFeatures, RouterConfig, Underlay
+from testbed.spec.scenario import Detection
 from testbed.spec.topology import Topology
 
 PLAN = make_plan(
@@ -141,6 +143,32 @@ def test_profiles() -> None:
     assert timers.FAST.bfd is not None
     assert timers.FAST.bfd.detection == pytest.approx(0.15)
     assert timers.FAST.cold_start < 5 < timers.RFC.cold_start
+
+
+@pytest.mark.parametrize(
+    ("detection", "bfd", "unnoticed", "hidden"),
+    [
+        ("carrier", None, 4, False),
+        ("bfd-3x50", timers.BfdTimers(50, 3), 0.15, True),
+        ("bfd-3x300", timers.BfdTimers(300, 3), 0.9, True),
+        ("dead-timer", None, 4, True),
+    ],
+)
+def test_a_detection_takes_the_place_of_the_profiles_bfd(
+    detection: str, bfd: timers.BfdTimers | None, unnoticed: float, hidden: bool
+) -> None:
+    for links in (1, 1000):  # as asked, however large the network
+        asked = timers.profile("fast", detection).on(links)
+        assert (asked.bfd, asked.unnoticed) == (bfd, pytest.approx(unnoticed))
+    assert timers.hides_carrier(detection) == hidden
+    assert set(get_args(Detection)) == set(timers.DETECTIONS)
+
+
+def test_unknown_profile_and_detection_are_told_at_once() -> None:
+    with pytest.raises(RequestError) as caught:
+        timers.profile("quick", "psychic")
+    assert "fast, default, rfc" in str(caught.value)
+    assert "carrier, bfd-3x50, bfd-3x300, dead-timer" in str(caught.value)
 
 
 def test_unknown_profile_lists_the_known() -> None:

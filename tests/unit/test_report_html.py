@@ -13,10 +13,12 @@ import sample_bundle
 from testbed.bundle import Bundle, read_bundle, run_id
 from testbed.errors import RequestError
 from testbed.record import Event, Run
-from testbed.report import make_html, write_report
+from testbed.report import make_html, tables_fidelity, write_report
 from testbed.report.figures import series_of, studies
 from testbed.report.svg import figure, render, style
+from testbed.report.tables_costs import costs
 from testbed.report.tables_detail import control, state
+from testbed.report.tables_setup import setups
 from testbed.report.tables_stages import stages_brief
 from testbed.report.timeline import timelines
 
@@ -94,7 +96,7 @@ def test_every_part_is_there(html: str) -> None:
         "stands for 44.3", "Threats to validity", "Method", "Provenance", "8.4.4", "events.jsonl",
     ):  # fmt: skip
         assert part in text
-    assert html.count("<svg") == 6
+    assert html.count("<svg") == 7
 
 
 def test_the_numbers_are_those_of_the_runs(sample: Bundle, html: str) -> None:
@@ -240,6 +242,7 @@ def test_the_stages_of_a_fault_stand_in_their_course_with_the_medians_of_the_las
         ["cut a-b", "LSA arrived", "3.0 ms"],
         ["cut a-b", "IGP repaired the path", "28 ms"],
         ["cut a-b", "First packet after", "30 ms"],
+        ["cut a-b", "From detection to packets", "29 ms"],
         ["cut a-b", "Beyond the IGP", "2.0 ms"],
         ["cut a-b", "Tree computed", "4.0 ms"],  # a scheme's own, unknown here
     ]
@@ -278,3 +281,69 @@ def test_a_timeline_has_a_lane_for_each_router_that_changed(sample: Bundle) -> N
     assert ">ctl</text>" in svg
     assert ">tree computed</text>" in svg
     assert "pondered" not in svg
+
+
+def _on_demand(scheme: str, repetition: int, times: dict[str, float | None]) -> Run:
+    """Two syncs to half of the sites each: one whose times these are, and one that was set up beforehand."""
+    run = sample_bundle.run(scheme, repetition)
+    sites = tuple(
+        replace(site, sync="cold" if site.site in times else "warm", setup_ms=times.get(site.site))
+        for site in run.sites
+    )
+    row = {"sync": "cold", "t": run.zero, "flow_ms": 3.0 + repetition, "listening_ms": 90.0}
+    return replace(run, sites=sites, setups=(row,))
+
+
+def test_setting_up_on_demand_is_told_at_the_median_site_and_at_the_last() -> None:
+    nobody = setups(series_of([sample_bundle.run("pim-ssm", 1)]))
+    assert not nobody.rows
+    fast, slow = {"milan": 10.0, "paris": 20.0, "madrid": 30.0}, {"milan": 12.0, "paris": 22.0, "madrid": 50.0}
+    runs = [_on_demand("pim-ssm", 1, {**fast}), _on_demand("pim-ssm", 2, {**slow})]
+    said = {row[0].text: (row[1].text, row[1].note) for row in setups(series_of(runs)).rows if row}
+    assert said["Start to first packet at a site"] == ("21 ms", "10–50 ms")
+    assert said["… at a sync's last site"] == ("40 ms", "30–50 ms")
+    assert said["… at the last site of all"][0] == "50 ms"
+    assert said["Start to flow prepared by the scheme"] == ("4.5 ms", "4.0–5.0 ms")
+    assert said["Own messages in the run, hellos left out"][0] == "52"
+    assert "… for each sync" not in said  # the messages of the one set up beforehand are among them
+    # A site that never had a packet is no site that had one soon.
+    lost = _on_demand("pim-ssm", 1, {**fast, "madrid": None})
+    rows = {row[0].text: row[1].text for row in setups(series_of([lost])).rows if row}
+    assert rows["Start to first packet at a site"] == "15 ms"
+    assert "… at a sync's last site" not in rows
+
+
+def test_what_an_outage_went_to_is_told_of_the_site_with_the_longest() -> None:
+    parts = {"before_ms": 1.0, "detection_ms": 2.0, "igp_ms": 5.0, "routers_ms": 4.0, "packet_ms": 1.5,
+             "controller_ms": 0.0, "messages_ms": 0.0, "unexplained_ms": 0.0}  # fmt: skip
+    controlled = {"controller_ms": 3.0, "messages_ms": 2.0, "rounds": 4, "computing_ms": 0.4, "computing_cpu_ms": 0.3}
+
+    def run(scheme: str, *told: dict[str, float]) -> Run:
+        rows = ({"fault": "cut a-b", "t": 1.0, "site": f"s{n}-st", "costs": each} for n, each in enumerate(told))
+        return replace(sample_bundle.run(scheme, 1), stages=tuple(rows))
+
+    table = costs(series_of([run("bier", parts, parts | {"igp_ms": 9.0}), run("sr-p2mp", parts | controlled, parts)]))
+    told = {row[1].text: (row[2].text, row[3].text) for row in table.rows if row}
+    assert told == {
+        "Until a router noticed": ("2.0 ms", "2.0 ms"),
+        "IGP: until it had told": ("9.0 ms", "5.0 ms"),
+        "Controller": ("–", "3.0 ms"),
+        "Its messages on their way, and the answers": ("–", "2.0 ms"),
+        "Routers: until their state was in force": ("4.0 ms", "4.0 ms"),
+        "The first packet's way": ("1.5 ms", "1.5 ms"),
+        "Unexplained": ("0 ms", "0 ms"),
+        "Outage": ("16 ms", "18 ms"),
+        "… messages that waited for each other": ("–", "4"),
+        "… computing trees, by the wall clock": ("–", "0.4 ms"),
+        "… the same, processor time": ("–", "0.3 ms"),
+    }
+    assert not costs(series_of([sample_bundle.run("bier", 1)])).rows  # of a bundle from before
+
+
+def test_what_the_emulator_was_like_is_a_table(tmp_path: Path) -> None:
+    study = studies([read_bundle(sample_bundle.write(tmp_path / "b"))])[0]
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in tables_fidelity.fidelity(study.series).rows}
+    assert rows["Wait for a core, the worst process"][0] == "0.400 ms"
+    assert rows["… the worst forwarder"][0] == "0.060 ms"
+    assert rows["Forwarder drops"][0] == "11"
+    assert rows["Carried by the slowest link, of what was asked"][0] == "99 %"

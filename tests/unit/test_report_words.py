@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 import sample_bundle
+from hypothesis import given
+from hypothesis import strategies as st
 
 from testbed.bundle import read_bundle
 from testbed.report import words
 from testbed.report.figures import Study, series_of, studies
+from testbed.report.scale import rate_for, scaling, sending_time, stands_for
 from testbed.spec.scenario import Scenario
 
 
@@ -29,17 +32,31 @@ def test_sending_rate_is_the_transports_or_a_share_of_the_narrowest_link() -> No
     unshaped = scenario().model_dump(mode="json")
     unshaped["topology"]["defaults"]["link"]["rate"] = None
     assert words.sending_rate(Scenario.model_validate(unshaped)) is None
-    assert "stand for nothing" in words.scaling(Scenario.model_validate(unshaped)).rule
+    assert "stand for nothing" in scaling(Scenario.model_validate(unshaped)).rule
 
 
 def test_the_scaling_rule_keeps_the_time() -> None:
     """2 GiB at 485 Mb/s: 35.4 s; so are 44.3 GB at 10 Gb/s, and 70 GB at 15.8 Gb/s."""
-    rule = words.scaling(scenario()).rule
+    rule = scaling(scenario()).rule
     assert rule.startswith("2 GiB at 485 Mb/s stands for 44.3 GB at 10 Gb/s and 443 GB at 100 Gb/s;")
-    assert "70 GB model needs 15.81 Gb/s" in rule
+    assert "a 70 GB model needs 15.81 Gb/s and a 1 TB model needs 225.8 Gb/s for the same" in rule
+    assert "1 TB alone takes 800 s at 10 Gb/s and 80 s at 100 Gb/s" in rule
     time = 2 * 2**30 * 8 / 485e6
     assert pytest.approx(time, rel=0.002) == 44.3e9 * 8 / 10e9
     assert pytest.approx(time, rel=0.002) == 70e9 * 8 / 15.81e9
+
+
+@given(*[st.floats(1e3, 1e13)] * 3)
+def test_what_a_result_stands_for_takes_as_long(size: float, rate: float, other: float) -> None:
+    time = sending_time(size, rate)
+    assert sending_time(stands_for(size, rate, other), other) == pytest.approx(time)
+    assert sending_time(other, rate_for(size, rate, other)) == pytest.approx(time)
+
+
+def test_what_does_not_scale_is_told() -> None:
+    said = " ".join(scaling(scenario()).unscaled)
+    for subject in ("control-plane", "round trips", "a fault lasts", "queue", "packets a second", "8 sites stay 8"):
+        assert subject in said
 
 
 def test_the_verdict_of_a_single_run_claims_no_difference(tmp_path: Path) -> None:
@@ -104,5 +121,8 @@ def test_the_timers_in_effect_are_told_with_the_reason() -> None:
     assert told.sentence.endswith("because this network has 30 links.")
     none = words.timers(scenario(timers="rfc"), {"timers": {"ospf": {"hello": 10, "dead": 40}, "bfd": None}})
     assert (none.brief, none.changed) == ("rfc, no BFD", "")
+    slow = words.timers(scenario(detection="dead-timer"), {"timers": {"bfd": None}})
+    assert slow.brief == "fast, no BFD, detection by dead-timer"
+    assert slow.sentence.endswith("its routers learn of it from OSPF's dead timer alone.")
     old = words.timers(scenario(), {})
     assert (old.brief, old.sentence) == ("fast", "Protocol timers are of the profile “fast”.")

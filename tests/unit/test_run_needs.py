@@ -52,10 +52,13 @@ def test_the_quickstart_fits_the_machine_it_was_measured_on() -> None:
     assert requirements(small, found) == []
 
 
-def test_delay_jitter_and_loss_need_netem_unless_they_are_left_out() -> None:
-    for value in ({"delay": 0.01}, {"delay": 0.01, "jitter": 0.001}, {"loss": 0.01}):
-        assert needs(with_link(**value)).netem
-        assert not needs(with_link(**value), impaired=False).netem
+def test_delay_jitter_and_loss_need_netem_only_where_it_is_insisted_on() -> None:
+    for value in ({"delay": 0.01}, {"delay": 0.01, "jitter": 0.001}, {"loss": 0.01}, {"duplicate": 0.01}):
+        insisting = with_link(**value).model_copy(update={"impairments": "netem"})
+        assert needs(insisting).netem
+        assert not needs(insisting, impaired=False).netem
+        assert not needs(with_link(**value)).netem
+    assert not needs(scenario(impairments="netem")).netem
 
 
 def test_the_daemons_are_those_that_the_routers_are_configured_for() -> None:
@@ -67,9 +70,9 @@ def test_the_daemons_are_those_that_the_routers_are_configured_for() -> None:
 def test_locators_need_ipv6_and_ospfv3(monkeypatch: pytest.MonkeyPatch) -> None:
     scheme = make_scheme(SchemeChoice(name="bier"))
     plan, timers = make_plan(QUICKSTART.topology), profile("fast")
-    assert not lab_needs(plan, [scheme], timers, FIT, impaired=True).ipv6
+    assert not lab_needs(plan, [scheme], timers, FIT, None).ipv6
     monkeypatch.setattr(scheme, "underlay", Underlay(srv6=True))
-    found = lab_needs(plan, [scheme], timers, FIT, impaired=True)
+    found = lab_needs(plan, [scheme], timers, FIT, None)
     assert found.ipv6
     assert found.daemons == ("zebra", "bfdd", "ospfd", "ospf6d")
 
@@ -104,7 +107,7 @@ def test_a_transport_is_needed_by_the_schemes_that_take_it() -> None:
 def test_a_lab_that_sends_nothing_needs_no_transport_and_no_room() -> None:
     scheme = make_scheme(SchemeChoice(name="pim-ssm"))
     plan = make_plan(QUICKSTART.topology)
-    found = lab_needs(plan, [scheme], profile("fast"), FIT, impaired=True)
+    found = lab_needs(plan, [scheme], profile("fast"), FIT, None)
     assert (found.uftp, found.http, found.shm, found.disk, found.bundle) == (False, False, 0, 0, 0)
     assert found.memory < needs().memory
     assert requirements(replace(FIT, uftp=None, uftpd=None), found) == []
@@ -115,9 +118,10 @@ def test_a_run_says_everything_that_is_missing_before_it_starts_anything(
 ) -> None:
     cap = replace(FIT, features=without("netem"), uftpd=None, disk_free=GIB, memory_available=GIB // 2)
     monkeypatch.setattr(runner, "probe_machine", lambda **_: cap)
+    asked = with_link(delay=0.01).model_copy(update={"impairments": "netem"})
     with pytest.raises(MachineError) as caught:
-        runner.run_scenario(with_link(delay=0.01), tmp_path / "bundle", Observer())
+        runner.run_scenario(asked, tmp_path / "bundle", Observer())
     assert caught.value.exit_status == 3
-    for said in ("netem", "--without-impairments", "UFTP", "2 GiB needed", "512 MiB memory available"):
+    for said in ("netem", "--impairments", "UFTP", "2 GiB needed", "512 MiB memory available"):
         assert said in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -32,17 +32,23 @@ def find(probes: Probes, **options: object) -> StreamResult:
 
 def test_a_hole_has_start_length_and_count() -> None:
     result = find(regular(0, 1, 2, 7, 8), zero_s=0.001)
-    assert result.outages == (Outage(start_s=0.002, length_ms=4.0, lost=4, duplicates=0, end_s=0.008),)
+    assert result.outages == (Outage(start_s=0.002, length_ms=4.0, lost=4, duplicates=0, end_s=0.008, travel_ms=2.0),)
     assert (result.received, result.lost, result.missed, result.reordered) == (5, 4, 0, 0)
 
 
 def test_probes_that_queue_end_the_outage_when_they_come() -> None:
     (outage,) = find(stream((0, 0, 6), (5, 5, 11))).outages
     assert (outage.start_s, outage.length_ms, outage.end_s) == (0.001, 4.0, 0.011)
+    assert outage.travel_ms == 6.0
+
+
+def test_the_first_probe_after_a_hole_is_the_one_that_came_first() -> None:
+    (outage,) = find(stream((0, 0, 1), (4, 4, 9), (5, 5, 7), (6, 6, 8))).outages
+    assert (outage.end_s, outage.travel_ms) == (0.007, 2.0)
 
 
 def test_a_single_lost_probe_counts() -> None:
-    assert find(regular(0, 2)).outages == (Outage(0.001, 1.0, 1, 0, end_s=0.004),)
+    assert find(regular(0, 2)).outages == (Outage(0.001, 1.0, 1, 0, end_s=0.004, travel_ms=2.0),)
 
 
 def test_a_pause_of_the_sender_is_no_outage() -> None:
@@ -90,7 +96,7 @@ def test_reordering_is_counted_and_makes_no_hole() -> None:
 
 def test_a_straggler_from_the_old_path_leaves_no_negative_length() -> None:
     result = find(stream((0, 0, 1), (3, 3, 4), (1, 1, 9)))
-    assert result.outages == (Outage(0.002, 0.0, 1, 0, end_s=0.004),)
+    assert result.outages == (Outage(0.002, 0.0, 1, 0, end_s=0.004, travel_ms=1.0),)
 
 
 FAULTS = ((1.0, "cut a-b"), (3.0, "restored a-b"))

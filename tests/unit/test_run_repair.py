@@ -107,6 +107,14 @@ def test_a_link_without_carrier_at_one_end_is_down() -> None:
     assert repaired(CUT[0], route(30, "r3", "r4")) == 30
 
 
+def test_a_link_that_fell_silent_is_down_though_nobody_lost_a_carrier() -> None:
+    silent = event(0, "fault", "", id=1, without=["r2-r3"])
+    assert repaired(silent) is None
+    assert repaired(silent, route(170, "r3", "r4"), route(180, "r4", "r1")) == 170  # r4 was right before
+    back = [event(300, "fault-restored", "", id=1, without=[]), route(320, "r3", "r2")]
+    assert repaired(silent, route(170, "r3", "r4"), *back) == 320
+
+
 def test_a_site_that_is_cut_off_is_not_repaired() -> None:
     assert repaired(*carrier(2, "link-down", "r3", "s1"), route(30, "s1")) is None
 

@@ -59,6 +59,9 @@ COURSE = [
 def test_the_stages_of_a_cut() -> None:
     (row,) = find_stages(reversed(COURSE), repaired=lambda host, fault, until: 0.030)
     routers = row.pop("routers")
+    costs = row.pop("costs")
+    assert (costs["before_ms"], costs["detection_ms"], costs["igp_ms"]) == (0.0, 2.0, 28.0)
+    assert (costs["routers_ms"], costs["unexplained_ms"]) == (10.0, 5.0)  # what the kernel's mroute waited for is PIM's
     assert row == {
         "fault": "cut r1-r2",
         "t": 100.0,

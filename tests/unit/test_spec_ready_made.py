@@ -6,6 +6,7 @@ import networkx as nx
 import pytest
 
 from testbed.spec import catalog
+from testbed.spec.backbone import FIBRE_DELAY
 from testbed.spec.check_scenario import ideal_tree
 from testbed.spec.check_topology import core_graph
 from testbed.spec.load import load_scenario, load_topology
@@ -105,8 +106,42 @@ def test_the_quickstart_is_what_the_readme_says() -> None:
     assert (fault.at, fault.action, fault.duration) == (10.0, "cut", 15.0)
 
 
-def test_nothing_ready_made_needs_netem() -> None:
-    for name in catalog.ready_made("topology"):
+WANS = {"wan-8": 8, "wan-30": 30, "wan-100": 100}
+
+
+def test_nothing_ready_made_but_backbones_needs_impairments() -> None:
+    for name in set(catalog.ready_made("topology")) - WANS.keys():
         topology = load_topology(name)
         for link in (topology.defaults.link, *topology.links):
             assert not any((link.delay, link.jitter, link.loss)), name
+
+
+@pytest.mark.parametrize(("name", "sites"), WANS.items())
+def test_backbones_have_the_delays_of_their_kilometres_and_one_way_to_everywhere(name: str, sites: int) -> None:
+    topology = load_topology(name)
+    (repo,) = _kind(topology, Repository)
+    assert len(_kind(topology, Site)) == sites
+    core = set(_kind(topology, Router))
+    for link in topology.links:
+        between = {link.a, link.b} <= core
+        assert between == (link.delay is not None) == (link.cost is not None)
+        if link.delay is not None and link.cost is not None:
+            assert link.delay / FIBRE_DELAY == pytest.approx(link.cost, abs=1.5)  # km; one was made longer for a tie
+    graph = core_graph(topology)
+    assert _ties(graph, repo) == []
+    backbone = graph.subgraph(core)
+    bridges = sum(1 for _ in nx.bridges(nx.Graph(backbone)))
+    assert bridges <= 4
+
+
+@pytest.mark.parametrize(("name", "behind"), [("wan-8", 4), ("wan-30", 11), ("wan-100", 28)])
+def test_the_backbones_cuts_take_some_sites_that_have_another_way(name: str, behind: int) -> None:
+    scenario = load_scenario(name)
+    (fault,) = scenario.timeline
+    assert fault.target.link is not None
+    (repo,) = _kind(scenario.topology, Repository)
+    sites = _kind(scenario.topology, Site)
+    assert sum(fault.target.link in ideal_tree(scenario.topology, [site]) for site in sites) == behind
+    left = _without(scenario.topology, fault.target.link)
+    assert all(nx.has_path(left, repo, site) for site in sites)
+    assert [str(scheme) for scheme in scenario.schemes] == ["pim-ssm", "bier", "sr-p2mp"]

@@ -37,6 +37,8 @@ SHORT = {
     "topology": "topohub:topozoo/Abilene?sites=4",
     "schemes": ["pim-ssm", "bier:encapsulation=mpls,bsl=256", {"name": "pim-sm", "options": {"x": True}}],
     "syncs": [{"to": ["gpu1", "gpu2"]}, {"to": "all"}],
+    "timeline": [{"at": "1s", "action": "degrade", "target": {"link": "a-b"}, "loss": "2%", "rate": 10**7}],
+    "random_faults": [{"count": 3, "gap": "1s", "actions": [{"action": "cut", "target": {"role": "any-link"}}]}],
 }
 INLINE = {
     "name": "inline",
@@ -54,6 +56,9 @@ def test_short_and_long_forms_are_accepted(scenario: dict[str, Any]) -> None:
     "change",
     [
         {"schemes": []},
+        {"timeline": [{"action": "cut", "target": {"link": "a-b"}}]},
+        {"timeline": [{"at": 1, "action": "cut", "target": {"links": []}}]},
+        {"random_faults": [{"count": 0, "actions": [{"action": "cut", "target": {}}]}]},
         {"schemes": ["9lives"]},
         {"topology": 3},
         {"topology": {**INLINE, "links": [["repo"]]}},

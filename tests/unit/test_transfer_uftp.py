@@ -116,9 +116,17 @@ def test_a_receiver_listens_to_the_source_only_with_ssm(tmp_path: Path, ssm: boo
         assert command.files[Path(option(command.argv, "-S"))] == "0x0A400002|10.64.0.2\n"
 
 
-@pytest.mark.parametrize(("rate", "cache"), [(10**6, "10240"), (100 * 10**6, "125000"), (10**10, "1048576")])
-def test_received_bytes_are_not_held_back_for_long(tmp_path: Path, rate: int, cache: str) -> None:
-    receiver, _ = Uftp().listeners(replace(DELIVERY, rate=rate), under(tmp_path))
+@pytest.mark.parametrize(
+    ("rate", "block", "cache"),
+    [
+        (10**6, 512, "10240"),
+        (100 * 10**6, 8800, "125000"),
+        (10**10, 8800, "1048576"),
+        (10**6, 8800, "70400"),  # eight blocks, however long they are in coming
+    ],
+)
+def test_received_bytes_are_not_held_back_for_long(tmp_path: Path, rate: int, block: int, cache: str) -> None:
+    receiver, _ = Uftp().listeners(replace(DELIVERY, rate=rate, block=block), under(tmp_path))
     assert option(receiver.command.argv, "-c") == cache
 
 

@@ -9,8 +9,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "session.h"
-
 enum {
 	CONNECTIONS = 16,
 	LISTENER = CONNECTIONS, /* its tag; a conversation's tag is its place */
@@ -20,7 +18,7 @@ enum {
 struct conversation {
 	int fd; /* -1: free */
 	uint32_t events; /* that epoll waits for */
-	struct session session;
+	void *memory;    /* of whom we serve */
 	struct text input, output;
 	size_t taken; /* of input */
 	size_t sent;  /* of output */
@@ -35,11 +33,11 @@ struct control {
 
 static uint64_t tag_of(uint32_t place) { return 2ull << 32 | place; }
 
-/* A transaction that was open is aborted thereby. */
-static void hang_up(struct conversation *v)
+static void hang_up(struct control *s, struct conversation *v)
 {
 	close(v->fd);
-	session_free(&v->session);
+	s->served.over(s->served.owner, v->memory);
+	free(v->memory);
 	text_free(&v->input);
 	text_free(&v->output);
 	*v = (struct conversation){.fd = -1};
@@ -57,13 +55,15 @@ static void greet(struct control *s)
 		while (place < CONNECTIONS && s->conversations[place].fd >= 0)
 			place++;
 		struct epoll_event event = {.events = EPOLLIN, .data.u64 = tag_of(place)};
-		if (place == CONNECTIONS || epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event)) {
+		void *memory = place < CONNECTIONS ? calloc(1, s->served.memory + 1) : NULL;
+		if (!memory || epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event)) {
 			static const char busy[] = "error too many connections\nfailed\n";
 			send(fd, busy, sizeof busy - 1, MSG_NOSIGNAL);
 			close(fd);
+			free(memory);
 			continue;
 		}
-		s->conversations[place] = (struct conversation){.fd = fd, .events = EPOLLIN};
+		s->conversations[place] = (struct conversation){.fd = fd, .events = EPOLLIN, .memory = memory};
 	}
 }
 
@@ -99,10 +99,7 @@ static bool carry_out(struct control *s, struct conversation *v)
 			return false;
 		*end = '\0';
 		v->taken = (size_t)(end + 1 - v->input.at);
-		if (v->session.mode == SESSION_IDLE)
-			to->before_answer(to->owner);
-		if (session_line(&v->session, to->core, line, &v->output))
-			to->tables_replaced(to->owner);
+		to->line(to->owner, v->memory, line, &v->output);
 	}
 	if (v->taken) {
 		v->input.length -= v->taken;
@@ -143,13 +140,13 @@ static void talk(struct control *s, struct conversation *v)
 		goes_on = false;
 	}
 	if (!answer(v) || !goes_on) {
-		hang_up(v);
+		hang_up(s, v);
 		return;
 	}
 	struct epoll_event event = {.events = v->output.length || line_end(v) ? EPOLLOUT : EPOLLIN,
 				    .data.u64 = tag_of((uint32_t)(v - s->conversations))};
 	if (event.events != v->events && epoll_ctl(s->epoll, EPOLL_CTL_MOD, v->fd, &event))
-		hang_up(v);
+		hang_up(s, v);
 	else
 		v->events = event.events;
 }
@@ -217,7 +214,7 @@ void control_close(struct control *s)
 {
 	for (int i = 0; i < CONNECTIONS; i++)
 		if (s->conversations[i].fd >= 0)
-			hang_up(&s->conversations[i]);
+			hang_up(s, &s->conversations[i]);
 	close(s->listener);
 	unlink(s->address.sun_path);
 	free(s);

@@ -1,16 +1,23 @@
-/* The control socket: several conversations (session.h) over one Unix stream socket. */
+/* A control socket: several conversations of lines over one Unix stream socket. */
 #ifndef CONTROL_H
 #define CONTROL_H
 
-#include "core.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "text.h"
+
+enum { LINE_LIMIT = 64 * 1024 };
 
 struct control;
 
 /* Whom it serves. */
 struct served {
-	struct core *core;
-	void (*before_answer)(void *owner);    /* a question is about to be answered: make counters fresh */
-	void (*tables_replaced)(void *owner);  /* called before the commit is confirmed */
+	size_t memory; /* bytes that each conversation has to remember things in; zeroes at first */
+	/* Carry out one line (without its newline; it may be taken apart). A line that has an answer adds it to `out`. */
+	void (*line)(void *owner, void *memory, char *line, struct text *out);
+	void (*over)(void *owner, void *memory); /* the conversation has ended */
 	void *owner;
 };
 

@@ -13,12 +13,12 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "packet.h"
 
 enum {
 	BATCH = 32,
 	FRAME_MAX = 16 * 1024, /* any jumbo frame with any encapsulation */
 	COPIES = 1024,
-	BUFFER = 64 * 1024 * 1024, /* the link's queue, not the socket, is to decide what is dropped */
 };
 
 /* A port's socket, and the copies that wait for it. */
@@ -92,10 +92,8 @@ static bool set_filter(int fd, const struct lane *lane)
 
 static void count_drops(struct io *io, const struct lane *lane)
 {
-	struct tpacket_stats stats = {0};
-	socklen_t size = sizeof stats;
-	if (lane->fd >= 0 && !getsockopt(lane->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size))
-		io->core->drops[DROP_RX_SOCKET] += stats.tp_drops; /* reading begins the count anew */
+	if (lane->fd >= 0)
+		io->core->drops[DROP_RX_SOCKET] += packet_drops(lane->fd);
 }
 
 static void close_lane(struct io *io, struct lane *lane)
@@ -108,16 +106,6 @@ static void close_lane(struct io *io, struct lane *lane)
 	lane->fd = -1;
 	lane->ifindex = 0;
 	lane->refused = false;
-}
-
-static void set_options(int fd)
-{
-	int size = BUFFER, one = 1;
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size))
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size))
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-	setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one);
 }
 
 /* What a socket lets through, and what stands before its frames, as the port is now. */
@@ -134,14 +122,10 @@ static bool set_role(int fd, struct lane *lane)
 static void open_lane(struct io *io, uint32_t index, uint32_t ifindex)
 {
 	struct lane *lane = io->lanes[index];
-	struct sockaddr_ll address = {
-		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)ifindex};
 	struct epoll_event event = {.events = EPOLLIN, .data.u64 = 1ull << 32 | index};
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd >= 0)
-		set_options(fd);
-	if (fd < 0 || !set_role(fd, lane) ||
-	    bind(fd, (struct sockaddr *)&address, sizeof address) || epoll_ctl(io->epoll, EPOLL_CTL_ADD, fd, &event)) {
+	int fd = packet_socket();
+	if (fd < 0 || !set_role(fd, lane) || !packet_bind(fd, ifindex) ||
+	    epoll_ctl(io->epoll, EPOLL_CTL_ADD, fd, &event)) {
 		if (!lane->refused && errno != ENODEV) /* gone by now, as netlink is about to say */
 			log_line("port %.15s: no packet socket: %s", lane->name, strerror(errno));
 		lane->refused = true;
@@ -274,26 +258,21 @@ static enum drop reason_of(int error)
 	}
 }
 
-/* One frame that the kernel refuses does not hold up those behind it. */
+static void refused(void *owner, uint32_t which, int error)
+{
+	struct io *io = owner;
+	(void)which;
+	enum drop reason = reason_of(error);
+	io->suspect |= reason == DROP_PORT_DOWN;
+	io->core->drops[reason]++;
+}
+
 static void send_lane(struct io *io, struct lane *lane)
 {
-	struct core *core = io->core;
-	uint32_t at = 0;
-	while (at < lane->waiting) {
-		int n = lane->fd < 0 ? -1
-				     : sendmmsg(lane->fd, lane->messages + at, lane->waiting - at, MSG_DONTWAIT);
-		if (n > 0) {
-			at += (uint32_t)n;
-		} else if (lane->fd < 0) {
-			core->drops[DROP_PORT_DOWN] += lane->waiting - at;
-			break;
-		} else if (errno != EINTR) {
-			enum drop reason = reason_of(errno);
-			io->suspect |= reason == DROP_PORT_DOWN;
-			core->drops[reason]++;
-			at++;
-		}
-	}
+	if (lane->fd < 0)
+		io->core->drops[DROP_PORT_DOWN] += lane->waiting;
+	else
+		packet_send(lane->fd, lane->messages, lane->waiting, refused, io);
 	lane->waiting = 0;
 }
 

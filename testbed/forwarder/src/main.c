@@ -60,9 +60,8 @@ static void log_drops(struct shell *s)
 	}
 }
 
-static void tables_replaced(void *owner)
+static void tables_replaced(struct shell *s)
 {
-	struct shell *s = owner;
 	const struct tables *t = s->core.tables;
 	link_reconcile(&s->link, &s->core);
 	quiet_reconcile(&s->quiet, get32(t->node.tunnel));
@@ -73,10 +72,21 @@ static void tables_replaced(void *owner)
 		 t->flows.n);
 }
 
-static void before_answer(void *owner)
+static void take_line(void *owner, void *memory, char *line, struct text *out)
 {
 	struct shell *s = owner;
-	io_count_drops(s->io);
+	struct session *session = memory;
+	if (session->mode == SESSION_IDLE)
+		io_count_drops(s->io); /* it may be a question */
+	if (session_line(session, &s->core, line, out))
+		tables_replaced(s);
+}
+
+/* A transaction that was open is aborted thereby. */
+static void conversation_over(void *owner, void *memory)
+{
+	(void)owner;
+	session_free(memory);
 }
 
 static void tick(struct shell *s)
@@ -162,7 +172,7 @@ static void allow_many_files(void)
 static int start(struct shell *s, const char *control)
 {
 	struct itimerspec second = {.it_interval.tv_sec = 1, .it_value.tv_sec = 1};
-	struct served served = {&s->core, before_answer, tables_replaced, s};
+	struct served served = {sizeof(struct session), take_line, conversation_over, s};
 	sigset_t signals;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);

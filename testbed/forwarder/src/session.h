@@ -5,7 +5,7 @@
 #include "core.h"
 #include "text.h"
 
-enum { LINE_LIMIT = 64 * 1024, TRANSACTION_LIMIT = 16 * 1024 * 1024 };
+enum { TRANSACTION_LIMIT = 16 * 1024 * 1024 };
 
 enum session_mode { SESSION_IDLE, SESSION_REPLACE, SESSION_UPDATE };
 

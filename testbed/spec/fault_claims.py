@@ -1,0 +1,73 @@
+"""What a fault has to itself while it lasts, and which links and nodes of a topology have a role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from testbed.spec.names import find_link, link_names
+from testbed.spec.topology import Controller, Repository, Router, Site, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Links, whole nodes, and (node, daemon): no two faults have one of them at the same time."""
+
+    links: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
+    daemons: frozenset[tuple[str, str]] = frozenset()
+
+    def shared(self, other: Claim) -> str:
+        """What both claim, in words; "" if nothing."""
+        if links := self.links & other.links:
+            return f"link {min(links)}"
+        at = {node for node, _ in self.daemons}, {node for node, _ in other.daemons}
+        if nodes := self.nodes & (other.nodes | at[1]) | other.nodes & at[0]:
+            return f"node {min(nodes)}"
+        if daemons := self.daemons & other.daemons:
+            node, name = min(daemons)
+            return f"{name} of {node}"
+        return ""
+
+
+def claim(topology: Topology, links: Iterable[str], nodes: Iterable[str], daemon: str = "") -> Claim:
+    """Of a fault that hits these; with `daemon`, only that process of the nodes. A node is claimed with its links."""
+    nodes = frozenset(nodes)
+    if daemon:
+        return Claim(daemons=frozenset((node, daemon) for node in nodes))
+    named = {found[0] if (found := find_link(topology, each)) else each for each in links}
+    return Claim(frozenset(named) | frozenset(links_of(topology, nodes)), nodes)
+
+
+def links_of(topology: Topology, nodes: Iterable[str]) -> tuple[str, ...]:
+    """The links that end at one of these nodes."""
+    ends = set(nodes)
+    named = zip(topology.links, link_names(topology), strict=True)
+    return tuple(name for link, name in named if {link.a, link.b} & ends)
+
+
+def fault_nodes(topology: Topology) -> tuple[str, ...]:
+    """The nodes that a fault may hit: routers, edge routers, controllers. Hosts are no network."""
+    return tuple(topology.nodes)
+
+
+def members(topology: Topology, role: str) -> tuple[str, ...]:
+    """The links or nodes with a role, in topology order. `rp`: as far as the topology says; `controller`: nodes of that
+    kind. A core link is one between two core routers."""
+    kinds = {"core-router": Router, "site-router": Site, "repository-router": Repository, "controller": Controller}
+    nodes = topology.nodes
+    if role in kinds:
+        return tuple(name for name, node in nodes.items() if isinstance(node, kinds[role]))
+    if role == "rp":
+        return (topology.rp,) if topology.rp is not None else ()
+    found = []
+    for link, name in zip(topology.links, link_names(topology), strict=True):
+        ends = [nodes.get(link.a), nodes.get(link.b)]
+        if (
+            role == "any-link"
+            or (role == "core-link" and all(isinstance(end, Router) for end in ends))
+            or (role == "site-link" and any(isinstance(end, Site) for end in ends))
+            or (role == "repository-link" and any(isinstance(end, Repository) for end in ends))
+        ):
+            found.append(name)
+    return tuple(found)
