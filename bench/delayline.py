@@ -34,7 +34,7 @@ from testbed.packet import udp_packet
 from testbed.plan.build import make_plan
 from testbed.plan.frr import RouterConfig
 from testbed.run.counters import read_interfaces
-from testbed.run.fidelity import parse_stat
+from testbed.run.fidelity.kernel import parse_stat
 from testbed.spec.topology import Topology
 from testbed.units import format_duration, parse_duration, parse_rate
 
@@ -202,8 +202,7 @@ def main() -> None:
         return
     print(f"{options.links} links at {options.rate}, MTU {options.mtu}, for {seconds:g} s; how late frames are, in us")
     names = ("p1", "median", "p99", "p99.9", "max")
-    late_heads = "".join(f"{name:>8}" for name in names)
-    print(f"{'delay':>8}{'rate':>7}{'busy':>6}{'cores':>7}{'drops':>7}{'samples':>9}{late_heads}")
+    print(f"{'delay':>8}{'rate':>7}{'busy':>6}{'cores':>7}{'drops':>7}{'samples':>9}", *(f"{n:>7}" for n in names))
     for f in figures:
         late = "".join(f"{f['late_us'][name]:>8.0f}" for name in names) if "late_us" in f else ""
         head = f"{format_duration(f['delay']):>8}{f['share']:>7.0%}{f['busy']:>6.2f}{f['cores']:>7.2f}{f['drops']:>7}"

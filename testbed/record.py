@@ -140,12 +140,12 @@ class Event:
     """Something that happened, stamped on CLOCK_MONOTONIC.
 
     `kind`: phase, sync-start, fault, fault-restored, fault-skipped (docs/faults.md); setup and flow-set-up (a sync set
-    up on demand: begun, and done as far as its scheme sees to that), joined (its probes' receiver at a destination);
-    link-down, link-up, route, mroute, overrun (the kernels', see run/monitor.py); bfd, neighbour, lsa, frr-clock,
-    unwatched (FRR's logs', see run/frr_log.py); first-probe, silent and heard-again (as seen live), outage-start and
-    outage-end (from the records, afterwards), first-byte, delivered; and those of a scheme's own control plane, such as
-    bift (docs/bier.md). `run` is `<scheme>-<repetition>`; `node` is "" where none applies. The file is in the order in
-    which events became known; the reader sorts them by their times.
+    up on demand: begun, and done as far as its scheme sees to that), joined and left (its probes' receiver at a
+    destination); link-down, link-up, route, mroute, overrun (the kernels', see run/monitor.py); bfd, neighbour, lsa,
+    frr-clock, unwatched (FRR's logs', see run/frr_log.py); first-probe, silent and heard-again (as seen live),
+    outage-start and outage-end (from the records, afterwards), first-byte, delivered; and those of a scheme's own
+    control plane, such as bift (docs/bier.md). `run` is `<scheme>-<repetition>`; `node` is "" where none applies. The
+    file is in the order in which events became known; the reader sorts them by their times.
     """
 
     t: float

@@ -224,6 +224,11 @@ class Lab:
         given = {key: value for key, value in {"rate": rate, **asked}.items() if value is not None}
         mtu = self.plan.links[link].mtu
         shapes = {end.node: reshaped(self.shape(link, end.node), mtu, **given) for _, end in ends}
+        if self.engine is not None and self._has_engine(link):
+            reasons = dict.fromkeys(reason for shape in shapes.values() for reason in self.engine.refuse(shape))
+            if reasons:
+                name = self.engine.name
+                raise RequestError([Problem(f"{name} does not do {why}", f"link {link}") for why in reasons])
         self._apply(ends, shapes)
 
     def restore_shape(self, link: str) -> None:
@@ -252,7 +257,10 @@ class Lab:
     def dead_daemons(self) -> tuple[str, ...]:
         """The daemons that ended though nobody asked them to."""
         engine = self.engine.why_dead() if self.engine is not None else ""
-        return (*died(dict(self.daemons)), *([engine] if engine else []))
+        dead = {key: process for key, process in dict(self.daemons).items() if process.poll() is not None}
+        # One that is killed on purpose is struck off first: what is still listed here ended by itself.
+        dead = {key: process for key, process in dead.items() if self.daemons.get(key) is process}
+        return (*died(dead), *([engine] if engine else []))
 
     def stop(self) -> None:
         """End every process, and with them the namespaces, links and mounts; then remove the lab's folders."""

@@ -293,7 +293,8 @@ METHOD = (
     ("What the outage went to", "the outage of the site that had the longest, cut at the moments when one had to wait "
      "for another. Where a controller had to switch the root to another tree, these are read backwards from that "
      "message: each was sent when the last router of the level below had confirmed. Messages go through the network "
-     "that has just been broken, and wait on their way where that has to heal first. Else the IGP has told when the "
+     "that has just been broken: what one took beyond the fastest between the two in that run, it was held up (lost "
+     "and sent again, waiting for the network to heal or for its reader). Else the IGP has told when the "
      "scheme's agent had heard (for PIM and unicast: when the kernel had the route), and from there it is the "
      "routers'."),
     ("Set up on demand", "all that makes a sync's packets reach its sites (flow, tree, joins) begins at its start, and "

@@ -14,10 +14,10 @@ What `joins` names is joined and never read. Of a sync that is `told` the socket
 when standard input says `join SYNC` (its number); after `leave SYNC` nobody expects probes of it any more. What is
 joined stays joined to the end.
 
-Standard output gets JSON lines {"t", "kind", "node", "detail"}: `ready` once all sockets are open, `joined` where that
-was told, `first-probe`, `outage-start` and `outage-end` as they show (for the live display: outages.py works on the
-records; not of what is `background`), and on SIGTERM or SIGINT `summary`, when the records are written. The end of a
-sender without a `leave` looks like an outage that stays open.
+Standard output gets JSON lines {"t", "kind", "node", "detail"}: `ready` once all sockets are open, `joined` and `left`
+where that was told, `first-probe`, `outage-start` and `outage-end` as they show (for the live display: outages.py works
+on the records; not of what is `background`), and on SIGTERM or SIGINT `summary`, when the records are written. The end
+of a sender without a `leave` looks like an outage that stays open.
 """
 
 from __future__ import annotations
@@ -187,6 +187,7 @@ class Collector:
                 yield place.stream.host, (place.joined or 0.0, "joined", {"sync": place.stream.name})
             else:
                 place.over = True
+                yield place.stream.host, (time.monotonic(), "left", {"sync": place.stream.name})
 
     def drain(self) -> Iterator[tuple[str, Line]]:
         """Empty every socket; yield (host, change of state)."""

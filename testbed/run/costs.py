@@ -8,10 +8,11 @@ that message: it was sent when the last router of the level below had confirmed,
 when..., down to the first, which was sent when the tree had been computed, of an LSA that the controller had heard:
 
     fault > detected > LSA heard > computed, sent > received > in force > confirmed > sent > ... > in force > packet
-          detection  IGP       controller     messages   routers    messages  controller
+          detection  IGP       controller     distance   routers    distance  controller
 
-All clocks are one, so that a message's way out and its way back are each known by themselves. A message may wait on its
-way for the network to heal, since it goes through the same; that is the price of distance, too, and is in its way.
+All clocks are one, so that a message's way out and its way back are each known by themselves. Distance is what the
+fastest message between the controller and that router took in the run, out or back. What another took on top of that,
+it was held up: it was lost and sent again, waited for the network to heal, or for somebody to read it.
 
 In every other case: detected, the path repaired by the IGP (as the scheme's agent heard it, where it tells; else the
 kernel's route), the scheme's own state in force (PIM's mroute, BIER's BIFT, rows of a forwarder), packet.
@@ -21,11 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from testbed.record import Event
 
-PARTS = ("before", "detection", "igp", "controller", "messages", "routers", "packet", "unexplained")
+PARTS = ("before", "detection", "igp", "controller", "distance", "held", "routers", "packet", "unexplained")
 _SLACK_S = 0.002  # an agent is told that a change is done when packets may have come already
 
 
@@ -51,14 +53,13 @@ class Course:
 def find_costs(course: Course, events: Iterable[Event]) -> dict[str, Any]:
     """`<part>_ms` for each of PARTS, which are: from the fault to the first lost probe (of the cut itself, no part of
     the outage); then, together the outage: until somebody noticed; until the IGP had told; the controller's own time;
-    its messages' on their way, and the answers'; routers', from a message, a route or a Join to state in force; the
-    first packet's way, and its wait to be sent; and what is left.
+    its messages' and the answers' way, and for how long they were held up on it; routers', from a message, a route or a
+    Join to state in force; the first packet's way, and its wait to be sent; and what is left.
 
     Of a controller also `rounds`, the messages that waited for each other, and `computing_ms`, `computing_cpu_ms`: wall
-    and processor time of the trees on the way there. `events`: of the run, from the fault to the end, in order.
+    and processor time of the trees on the way there. `events`: of the run, in order.
     """
-    known = [e for e in events if course.fault <= e.t]
-    chain = _chain(known, course)
+    chain = _chain(tuple(events), course)
     steps: list[tuple[str, float | None]] = [("before", course.start), ("detection", course.detected)]
     told: dict[str, Any] = {}
     if chain is not None:
@@ -91,6 +92,8 @@ class _Chain:
 def _chain(events: Sequence[Event], course: Course) -> _Chain | None:
     """From the LSA that the controller heard to the message that switched the root; None if packets were back before
     that had been received."""
+    fastest = _fastest(events)
+    events = [e for e in events if course.fault <= e.t]
     message = _latest(events, ("switched",), course.end + _SLACK_S, lambda e: e.detail["received"])
     if message is None:
         return None
@@ -99,11 +102,13 @@ def _chain(events: Sequence[Event], course: Course) -> _Chain | None:
     while True:
         rounds += 1
         sent, received, applied = (message.detail[key] for key in ("sent", "received", "applied"))
-        backwards += [("routers", applied), ("messages", received), ("controller", sent)]
+        out = fastest[_router(message)][0]
+        backwards += [("routers", applied), ("held", received), ("distance", sent + out), ("controller", sent)]
         cause = _latest(events, ("confirmed", "computed"), sent, lambda e: e.t)
         if cause is None or cause.kind == "computed" or cause.detail["sent"] >= sent:
             break
-        backwards.append(("messages", cause.t))
+        back = fastest[_router(cause)][1]
+        backwards += [("held", cause.t), ("distance", cause.detail["applied"] + back)]
         message = cause
     heard, wall, cpu = None, 0.0, 0.0
     if cause is not None and cause.kind == "computed":
@@ -111,6 +116,22 @@ def _chain(events: Sequence[Event], course: Course) -> _Chain | None:
         graph = _latest(events, ("graph",), cause.t, lambda e: e.t)
         heard = graph.detail["since"] if graph else cause.t - wall
     return _Chain([("igp", heard), *reversed(backwards)], rounds, wall, cpu)
+
+
+def _fastest(events: Iterable[Event]) -> dict[str, tuple[float, float]]:
+    """By router, the seconds that the fastest message to it and the fastest answer from it took."""
+    found: dict[str, tuple[float, float]] = {}
+    for e in events:
+        if e.kind in ("confirmed", "switched") and e.detail["sent"] is not None:
+            out, back = found.get(_router(e), (inf, inf))
+            way = e.detail["received"] - e.detail["sent"], e.t - e.detail["applied"]
+            found[_router(e)] = min(out, way[0]), min(back, way[1])
+    return found
+
+
+def _router(message: Event) -> str:
+    """Whom it went to: the root, where that was switched."""
+    return str(message.detail["root"] if message.kind == "switched" else message.detail["router"])
 
 
 def _latest(

@@ -118,10 +118,10 @@ class Instruments:
 
     def end(self, stream: Stream) -> None:
         """An on-demand stream has been watched for long enough: it need not load the network any longer."""
+        if self._collector is not None:  # first: who stops is not silent
+            self._collector.tell(f"leave {stream.flow.number}")
         if (sender := self._senders.pop(stream.sync, None)) is not None:
             self.sender_summaries[stream.sync] = sender.stop()
-        if self._collector is not None:
-            self._collector.tell(f"leave {stream.flow.number}")
 
     def _unheard(self, streams: Sequence[Stream]) -> str:
         """The destinations that have not had a probe yet; "" where there are no probes."""

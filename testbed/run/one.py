@@ -269,6 +269,8 @@ class _One:
             checked = self.lab.checked if self.lab is not None else {}
             judged["shapes"] = {f"{link} from {node}": check.record() for (link, node), check in checked.items()}
             judged["warnings"] += not_as_asked(checked)
+            engine = self.lab.engine if self.lab is not None else None
+            judged["impairment_engine"] = engine.name if engine is not None else None
         if outcome == "passed":
             if short := [s for s in sites if not s.delivered]:
                 outcome, reason = "failed", "; ".join(f"{s.name}: {s.reason}" for s in short)

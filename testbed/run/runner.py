@@ -18,6 +18,7 @@ from testbed.run.manifest import make_manifest
 from testbed.run.needs import scenario_needs
 from testbed.run.observer import Observer
 from testbed.run.one import carry_out
+from testbed.spec.expand import expanded
 from testbed.spec.scenario import Scenario
 from testbed.transfer.model import make_model
 
@@ -30,6 +31,7 @@ def run_scenario(
     """Carry out `scenario` into a new bundle at `out`. Repetitions go round the schemes, so that what drifts on
     the host hits all alike. `keep`: what was delivered stays in the bundle. Raises RequestError, MachineError (before
     anything is started), Interrupted (after the bundle was finished)."""
+    scenario = expanded(scenario)
     out = out.absolute()  # processes in the nodes are given paths below it, and work elsewhere
     plan = make_plan(scenario.topology)
     scenario = settle(scenario, plan, ACTIONS)

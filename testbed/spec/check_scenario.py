@@ -11,16 +11,18 @@ from testbed.errors import Problem
 from testbed.spec.check_faults import fault_findings
 from testbed.spec.check_topology import core_graph
 from testbed.spec.document import Document, Finding, Path
+from testbed.spec.expand import names_of, sites_of
 from testbed.spec.faults import FaultKind
 from testbed.spec.limits import (
     ENCAPSULATION_ROOM,
+    MAX_SYNCS,
     MAX_TIME,
     MIN_PROBE_INTERVAL,
     PROBE_OVERHEAD,
     TRANSPORT_OVERHEAD,
 )
 from testbed.spec.names import link_names
-from testbed.spec.scenario import Scenario, Sync
+from testbed.spec.scenario import Scenario
 from testbed.spec.suggest import did_you_mean
 from testbed.spec.topology import Repository, Site, Topology
 from testbed.units import format_duration, format_rate
@@ -54,7 +56,7 @@ def check_scenario(
 def scenario_findings(scenario: Scenario, known: Known | None, *, topology: bool = True) -> list[Finding]:
     """Every problem. `known` None: names from the floors above are not asked about. `topology` False: it is
     in error itself, so nothing is asked that depends on it."""
-    found = [*_names(scenario, known), *_syncs(scenario), *_times(scenario), *_probe(scenario)]
+    found = [*_names(scenario, known), *_syncs(scenario), *_how_many(scenario), *_times(scenario), *_probe(scenario)]
     found += fault_findings(scenario, known.actions if known else None, topology=topology)
     found += _background(scenario)
     if topology:
@@ -98,13 +100,6 @@ def ideal_tree(topology: Topology, sites: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(set(used.values()), key=order.__getitem__))
 
 
-def sites_of(topology: Topology, sync: Sync) -> tuple[str, ...]:
-    """The sites that a sync goes to, in topology order for `all`."""
-    if sync.to == "all":
-        return tuple(n for n, node in topology.nodes.items() if isinstance(node, Site))
-    return tuple(sync.to)
-
-
 def _unknown(path: Path, what: str, name: str, known: Collection[str]) -> Iterator[Finding]:
     if name not in known:
         yield Finding(path, f"there is no {what} {name!r}", did_you_mean(name, sorted(known), f"{what}s"))
@@ -139,15 +134,26 @@ def _syncs(scenario: Scenario) -> Iterator[Finding]:
     first: dict[str, int] = {}
     for index, sync in enumerate(scenario.syncs):
         at = ("syncs", index)
-        if sync.name in first:
-            what = f"sync name {sync.name} is taken by syncs[{first[sync.name]}]"
-            yield Finding((*at, "name"), what, "give each sync its own name")
-        first.setdefault(sync.name, index)
+        for name in names_of(sync)[:MAX_SYNCS]:
+            if name in first:
+                what = f"sync name {name} is taken by syncs[{first[name]}]"
+                yield Finding((*at, "name"), what, "give each sync its own name")
+            first.setdefault(name, index)
         if not sync.to:
             yield Finding((*at, "to"), f"sync {sync.name} goes to no site", "write to: all, or name sites")
         for place, site in enumerate(sync.to if sync.to != "all" else ()):
             if site in sync.to[:place]:
                 yield Finding((*at, "to", place), f"sync {sync.name} names {site} twice", "keep one of them")
+
+
+def _how_many(scenario: Scenario) -> Iterator[Finding]:
+    total = 0
+    for index, sync in enumerate(scenario.syncs):
+        total += sync.count
+        if total > MAX_SYNCS >= total - sync.count:
+            what = f"with sync {sync.name} there are more than {MAX_SYNCS} syncs"
+            hint = "each has processes of its own at every site; flows without a model are background"
+            yield Finding(("syncs", index, "count"), what, hint)
 
 
 def _destinations(scenario: Scenario) -> Iterator[Finding]:
@@ -161,6 +167,9 @@ def _destinations(scenario: Scenario) -> Iterator[Finding]:
                 if name in nodes:
                     what = f"sync {sync.name} goes to {name}, which is a {nodes[name].kind}, no site"
                 yield Finding(at, what, did_you_mean(name, known, "sites"))
+        if sync.draw is not None and sync.draw > len(sites_of(scenario.topology, sync)):
+            what = f"sync {sync.name} draws {sync.draw} of {len(sites_of(scenario.topology, sync))} sites"
+            yield Finding(("syncs", index, "draw"), what, "draw fewer, or name more sites in to")
         if sync.deliver_to == "servers":
             sites = {name: nodes.get(name) for name in sites_of(scenario.topology, sync)}
             bare = [name for name, site in sites.items() if isinstance(site, Site) and not site.servers]
@@ -178,6 +187,9 @@ def _times(scenario: Scenario) -> Iterator[Finding]:
         (("probe", "interval"), scenario.probe.interval),
     ]
     times += [(("syncs", i, "start"), sync.start) for i, sync in enumerate(scenario.syncs)]
+    for index, sync in enumerate(scenario.syncs):
+        if sync.count > 1:
+            times.append((("syncs", index, "every"), sync.start + sync.every * (sync.count - 1)))
     for path, seconds in times:
         if seconds is not None and not seconds <= MAX_TIME:
             what = f"{seconds:.15g} s is too long; {MAX_TIME / 3600:g} h is the most"

@@ -32,7 +32,7 @@ def dump_scenario(scenario: Scenario) -> str:
     for sync in data["syncs"]:
         _quantities(sync["model"], size=_size, shard=_size)
         sync["model"] = _Flow(sync["model"])
-        _quantities(sync, start=_duration)
+        _quantities(sync, start=_duration, every=_duration)
         if isinstance(sync.get("to"), tuple):
             sync["to"] = _Flow(sync["to"])
     _quantities(data["transport"], rate=_rate, patience=_duration)

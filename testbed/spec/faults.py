@@ -122,8 +122,11 @@ class Fault(Spec):
     parameters: dict[str, Value] = Field(default_factory=dict)
 
     def claim(self, topology: Topology) -> Claim:
-        """What it has to itself while it lasts, as far as it is named."""
+        """What it has to itself while it lasts, as far as it is named. Messages that nodes lose are claimed as a daemon
+        of theirs would be: their links are free for others."""
         daemon = self.target.daemon.name if self.target.daemon else ""
+        if self.target.kind == "node" and not daemon:
+            daemon = str(self.parameters.get("messages", ""))
         return claim(topology, self.target.link_names, self.target.node_names, daemon)
 
     @model_validator(mode="before")

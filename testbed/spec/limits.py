@@ -19,6 +19,9 @@ MAX_MULTICAST_INTERFACES = 31
 # Seconds; for anything on the timeline.
 MAX_TIME = 24 * 3600.0
 
+# Each has a port and processes of its own at every site; flows that are to be many are the background's.
+MAX_SYNCS = 250
+
 # Seconds between probes; closer ones measure the scheduler instead of the network.
 MIN_PROBE_INTERVAL = 1e-4
 

@@ -16,6 +16,7 @@ from testbed.spec.check_scenario import Known, scenario_findings
 from testbed.spec.check_topology import topology_findings
 from testbed.spec.document import Document, Finding, read_document
 from testbed.spec.document import Path as Place
+from testbed.spec.expand import expanded
 from testbed.spec.faults import Fault
 from testbed.spec.foreign import import_topology, is_foreign
 from testbed.spec.salvage import DROP, salvage
@@ -60,6 +61,8 @@ def load_scenario(
 ) -> Scenario:
     """`ref`: a file or a ready-made name. Its `topology` is resolved, seen from the file's own folder.
 
+    Syncs that stand for several, or for a draw of sites, are resolved as well (see `expanded`).
+
     `known`: what exists on the floors above; None leaves those names unchecked (see `check_scenario`).
     Raises RequestError with every problem, the topology's included.
     """
@@ -82,7 +85,7 @@ def load_scenario(
     scenario = None if result.value is None else _override(result.value, overrides, known, problems)
     if problems or scenario is None:
         raise RequestError(problems)
-    return scenario
+    return expanded(scenario)
 
 
 def _topology(data: Any) -> tuple[Topology | None, list[Finding]]:

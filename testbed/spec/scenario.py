@@ -56,6 +56,10 @@ class Model(Spec):
 class Sync(Spec):
     """One model to one set of sites, starting `start` seconds after the probes.
 
+    `draw`: not to all sites of `to`, but to so many of them, drawn with the scenario's seed. `count`: not one sync but
+    so many, named `<name>-1` and so on, each with a draw of its own, and starting `every` seconds after the one before.
+    Loading resolves these three.
+
     `setup`: whether what makes its packets reach the sites (flows, trees, joins) stands `beforehand`, or is set up
     `on-demand` when it starts, which its times then include.
     """
@@ -63,6 +67,9 @@ class Sync(Spec):
     name: Name = "sync"
     model: Model = Model()
     to: Literal["all"] | tuple[Name, ...] = "all"
+    draw: Annotated[int, Field(ge=1)] | None = None
+    count: Annotated[int, Field(ge=1)] = 1
+    every: Duration = 0.0
     deliver_to: Literal["storage", "servers"] = "storage"
     start: Duration = 0.0
     setup: Literal["beforehand", "on-demand"] = "beforehand"

@@ -168,6 +168,21 @@ def test_a_daemon_that_dies_is_told() -> None:
         assert lab.dead_daemons() == (f"pimd of {lab.routers[0].name} (status -9)",)
 
 
+def test_a_daemon_that_is_killed_on_purpose_at_this_very_moment_is_not_told() -> None:
+    with make_lab() as lab:
+        key = lab.routers[0].name, "pimd"
+
+        class Dying:
+            """Killed, and struck off before that, between the question and its answer."""
+
+            def poll(self) -> int:
+                lab.daemons.pop(key, None)
+                return -9
+
+        lab.daemons[key] = Dying()  # type: ignore[assignment]
+        assert lab.dead_daemons() == ()
+
+
 def test_a_bad_configuration_is_refused_before_any_daemon_starts() -> None:
     from testbed.errors import DaemonError
     from testbed.plan.frr import RouterConfig

@@ -36,6 +36,7 @@ def slow_ring(path: Path, rate: str) -> Path:
 
 
 def test_a_rate_is_found_saved_and_warned_of(tmp_path: Path, state: Path) -> None:
+    before = leftovers(set())
     file = slow_ring(tmp_path, "2Mbit")
     done = command("calibrate", str(file), "--json")
     told = json.loads(done.stdout)
@@ -50,7 +51,7 @@ def test_a_rate_is_found_saved_and_warned_of(tmp_path: Path, state: Path) -> Non
     kept = json.loads(saved.read_text())
     assert kept["carried"]["pim-ssm"]["rate"] == told["rate"] == found["rate"]
     assert not list(tmp_path.glob("llmsync-calibrate-*"))
-    assert not leftovers(set())
+    assert not leftovers(before)
 
     kept["carried"]["pim-ssm"]["rate"] = 10**6
     saved.write_text(json.dumps(kept))
@@ -61,6 +62,7 @@ def test_a_rate_is_found_saved_and_warned_of(tmp_path: Path, state: Path) -> Non
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, state: Path) -> None:
+    before = leftovers(set())
     argv = [sys.executable, "-m", "testbed.cli", "calibrate", str(slow_ring(tmp_path, "2Mbit"))]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -72,7 +74,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, state: Path) -> None:
     assert "Traceback" not in said
     assert not state.exists()
     assert not list(tmp_path.glob("llmsync-calibrate-*"))
-    assert not leftovers(set())
+    assert not leftovers(before)
 
 
 def test_wrong_requests() -> None:

@@ -174,6 +174,14 @@ def test_the_rp_is_the_plans_where_the_topology_does_not_say() -> None:
     assert settle(asked, plan, ACTIONS).timeline[0].target.node == plan.rp
 
 
+def test_a_node_that_loses_messages_leaves_its_links_to_other_faults() -> None:
+    lost = Fault(at=0, action="drop", target=Target(nodes=("r1",)), parameters={"messages": "pim"}).claim(RING)
+    assert lost.shared(claim(RING, ["r1-r2"], ())) == ""
+    assert lost.shared(claim(RING, (), ["r1"], "pimd")) == ""
+    assert lost.shared(claim(RING, (), ["r1"])) == "node r1"
+    assert lost.shared(lost) == "pim of r1"
+
+
 def test_a_node_is_claimed_with_its_links_and_a_daemon_alone() -> None:
     node = claim(RING, (), ["r1"])
     assert node.shared(claim(RING, ["r2-r1"], ())) == "link r1-r2"

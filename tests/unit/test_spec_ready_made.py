@@ -109,11 +109,18 @@ def test_the_quickstart_is_what_the_readme_says() -> None:
 WANS = {"wan-8": 8, "wan-30": 30, "wan-100": 100}
 
 
-def test_nothing_ready_made_but_backbones_needs_impairments() -> None:
-    for name in set(catalog.ready_made("topology")) - WANS.keys():
+def test_nothing_ready_made_needs_impairments_but_what_is_there_for_distance() -> None:
+    for name in set(catalog.ready_made("topology")) - WANS.keys() - {"gpu-clouds-8-far"}:
         topology = load_topology(name)
         for link in (topology.defaults.link, *topology.links):
             assert not any((link.delay, link.jitter, link.loss)), name
+
+
+def test_the_far_network_is_the_near_one_but_for_its_delays() -> None:
+    near, far = load_topology("gpu-clouds-8"), load_topology("gpu-clouds-8-far")
+    assert all(0.005 <= (link.delay or 0) <= 0.04 for link in far.links)
+    assert [link.model_copy(update={"delay": None}) for link in far.links] == list(near.links)
+    assert (far.nodes, far.rp, far.defaults) == (near.nodes, near.rp, near.defaults)
 
 
 @pytest.mark.parametrize(("name", "sites"), WANS.items())

@@ -72,6 +72,11 @@ class Delayline:
         assert self._process is not None, "the delay line is not started"
         return self._process.pid
 
+    @property
+    def socket(self) -> Path:
+        """Where it is spoken to."""
+        return self._talk.path
+
     def refuse(self, shape: plan.Shape) -> list[str]:
         reasons = []
         on_the_way = round((shape.rate or 0) * (shape.delay + shape.jitter) / 8)
