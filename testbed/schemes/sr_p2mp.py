@@ -119,12 +119,16 @@ class SrP2mp:
             }
         else:
             command = {"op": "remove"}
-        try:
-            answer = self.ask(lab, command | policy, asker=source)
-        except (OSError, ValueError) as error:
-            raise LabError(f"the controller did not set up the flow {flow.group}: {error}") from error
-        if unreachable := answer.get("unreachable"):
-            raise LabError(f"no tree for {flow.group} leads to {', '.join(unreachable)}")
+
+        def unreachable() -> str:
+            try:
+                answer = self.ask(lab, command | policy, asker=source)
+            except (OSError, ValueError) as error:
+                raise LabError(f"the controller did not set up the flow {flow.group}: {error}") from error
+            return ", ".join(answer.get("unreachable", ()))
+
+        # A leaf that is cut off for a moment, as when a starved host takes a neighbour for dead, is waited for.
+        until(unreachable, DEADLINE, f"a tree for {flow.group}", pause=0.2)
 
     def ask(self, lab: Lab, words: Answer, asker: str = "") -> Answer:
         """A command to the controller, through the network. Raises OSError; ValueError if it is refused."""

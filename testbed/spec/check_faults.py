@@ -30,6 +30,7 @@ def fault_findings(scenario: Scenario, actions: Actions | None, *, topology: boo
             yield from _action(path, fault, actions)
         if topology:
             yield from _target(path, fault.target, scenario.topology)
+    yield from _drawn(scenario, actions)
     yield from _times(scenario, actions)
     if topology:
         yield from _overlaps(scenario, actions)
@@ -86,6 +87,25 @@ def _action(path: Path, fault: Fault | RandomAction, actions: Actions) -> Iterat
             action.length(parameters, fault.duration)
         except ValueError as error:
             yield Finding((*path, "duration"), str(error), "docs/faults.md says how long each action lasts")
+
+
+def _drawn(scenario: Scenario, actions: Actions | None) -> Iterator[Finding]:
+    """Of random faults: whether an action can be as short as is drawn at the least."""
+    for index, plan in enumerate(scenario.random_faults):
+        for place, each in enumerate(plan.actions):
+            action = (actions or {}).get(each.action)
+            try:
+                parameters = action.parameters.model_validate(each.parameters) if action else None
+                if action is None or action.length(parameters, None) is not None:
+                    continue  # its length is its own
+            except ValueError:  # said elsewhere
+                continue
+            try:
+                action.length(parameters, plan.duration.shortest)
+            except ValueError as error:
+                least = format_duration(plan.duration.shortest)
+                hint = f"what is drawn may be as short as {least}: uniform: [A, B] begins where you say"
+                yield Finding(("random_faults", index, "actions", place), str(error), hint)
 
 
 def _target(path: Path, target: Target, topology: Topology) -> Iterator[Finding]:

@@ -164,6 +164,13 @@ class Distribution(Spec):
         return self
 
     @property
+    def shortest(self) -> float:
+        """What it may be, in seconds, at the least."""
+        if self.exponential is not None:
+            return 0.001
+        return self.uniform[0] if self.uniform is not None else self.fixed or 0.0
+
+    @property
     def longest(self) -> float:
         """What it never exceeds, in seconds."""
         if self.exponential is not None:
