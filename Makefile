@@ -25,7 +25,7 @@ testbed: deps forwarder ## Deliver a 2 GiB model to 8 clouds over PIM, BIER and 
 test: deps forwarder fuzzer ## Run all tests (needs root: many build small networks)
 	@$(IN) scripts/as-root .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-vm-test: deps forwarder ## Run the tests that need netem in a virtual machine, where this kernel has none (two minutes)
+vm-test: deps forwarder ## Run the tests that need netem in a virtual machine, where this kernel has none (five minutes)
 	@$(IN) scripts/vm-test $(ARGS)
 
 check: lint test ## Everything a change must pass
