@@ -103,6 +103,21 @@ def command(asker: Node, agent: Node, port: int, words: Answer) -> Answer:
     return asker.call(lambda: ask((str(address), port), words))
 
 
+def tell(asker: Node, agent: Node, port: int, words: Answer) -> None:
+    """`command`, and again while it does not get there or back: where a loaded host took a neighbour for dead, the way
+    is open again in a moment. What it says must not depend on how often it is said. Raises NotConverged; ValueError if
+    it is refused."""
+
+    def unheard() -> str:
+        try:
+            command(asker, agent, port, words)
+        except OSError as error:
+            return f"the agent of {agent.name} cannot be told: {error}"
+        return ""
+
+    until(unheard, DEADLINE, f"a command from {asker.name} to the agent of {agent.name}", pause=0.1)
+
+
 def events(nodes: Iterable[Node], agent: str) -> Iterable[SchemeEvent]:
     """What the agents of these routers have reported."""
     for node in nodes:

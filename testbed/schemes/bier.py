@@ -87,8 +87,8 @@ class Bier:
         address = lab.plan.nodes[source].interfaces[0].address.ip
         command = {"op": "flow", "source": str(address), "group": flow.group, "bfers": bfers}
         try:
-            agents.command(lab[source], lab[lab.plan.repository_edge], COMMANDS, command)
-        except (OSError, ValueError) as error:
+            agents.tell(lab[source], lab[lab.plan.repository_edge], COMMANDS, command)
+        except ValueError as error:
             raise LabError(f"the BFIR did not take the flow {flow.group}: {error}") from error
 
     def tree(self, lab: Lab, flow: Flow, source: str, hosts: Sequence[str]) -> Collection[DirectedLink]:

@@ -62,8 +62,8 @@ class IngressReplication:
 
         def program(router: str, **request: list[Answer]) -> None:
             try:
-                self.agents.ask(lab[source], lab[router], {"op": "program", **request})
-            except (OSError, ValueError) as error:
+                self.agents.tell(lab[source], lab[router], {"op": "program", **request})
+            except ValueError as error:
                 raise LabError(f"{router} did not take its part in the flow {flow.group}: {error}") from error
 
         for leaf in sorted(leaves):

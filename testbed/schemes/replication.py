@@ -62,6 +62,10 @@ class ReplicationAgents:
         """A command to an agent, through the network. Raises OSError; ValueError if it is refused."""
         return agents.command(asker, agent, COMMANDS, words)
 
+    def tell(self, asker: Node, agent: Node, words: Answer) -> None:
+        """`ask`, again until it was heard: what may be said twice. Raises NotConverged; ValueError if it is refused."""
+        agents.tell(asker, agent, COMMANDS, words)
+
     def tree(self, lab: Lab, flow: Flow) -> set[DirectedLink]:
         """Along the segments of the instance that is active at the repository's router (RFC 9524 section 2); a loose
         branch as its routers' kernels lead it."""

@@ -123,7 +123,9 @@ class SrP2mp:
         def unreachable() -> str:
             try:
                 answer = self.ask(lab, command | policy, asker=source)
-            except (OSError, ValueError) as error:
+            except OSError as error:
+                return f"the controller cannot be told: {error}"
+            except ValueError as error:
                 raise LabError(f"the controller did not set up the flow {flow.group}: {error}") from error
             return ", ".join(answer.get("unreachable", ()))
 
