@@ -6,7 +6,10 @@ In one lab a scheme, every link between core routers is cut in turn, and restore
 while a probe a millisecond goes from the repository to some sites, once to the scheme's group and once by unicast to
 each; the kernel stamps their arrival. Of every cut that interrupts unicast to a site: how long either was away, and the
 difference. With BIER also how long after the kernel's notification of a route the router's agent heard of it (`heard`)
-and the forwarder had confirmed what follows (`bift`). Needs root.
+and the forwarder had confirmed what follows (`bift`). With SR-P2MP, of every cut that made another tree, how long after
+the controller read of it (`lsa-heard`): the tree was there (`computed`), the last router but the root had its part in
+force (`programmed`), and the root had switched (`controller`: all that is the controller's and the agents').
+Needs root.
 """
 
 from __future__ import annotations
@@ -172,6 +175,24 @@ class Notifications:
         return found
 
 
+def controller_delays(events: list[SchemeEvent], cuts: list[float]) -> dict[str, list[float]]:
+    """Milliseconds from the first LSA of a cut that the controller read to its stages. `cuts`: CLOCK_MONOTONIC."""
+    found: dict[str, list[float]] = {"computed": [], "programmed": [], "controller": []}
+    for cut in cuts:
+        inside = [event for event in events if cut <= event.t <= cut + SETTLE]
+        heard = next((event.detail["since"] for event in inside if event.kind == "graph"), None)
+        switched = next((event for event in inside if event.kind == "switched"), None)
+        computed = next((e.t for e in inside if e.kind == "computed" and e.detail["instances"]), None)
+        if heard is None or switched is None or computed is None:
+            continue
+        parts = [e.detail for e in inside if e.kind == "confirmed" and e.detail["segments"] and e.t < switched.t]
+        ends = [each["applied"] for each in parts if each["applied"] < switched.detail["sent"]]
+        found["computed"].append((computed - heard) * 1e3)
+        found["programmed"].append((max(ends, default=computed) - heard) * 1e3)
+        found["controller"].append((switched.detail["applied"] - heard) * 1e3)
+    return found
+
+
 @contextlib.contextmanager
 def network(topology: str, scheme: Scheme) -> Iterator[Lab]:
     """The lab, converged."""
@@ -189,6 +210,7 @@ def measure(topology: str, name: str, cuts: int) -> list[dict[str, Any]]:
     """One row a site and a cut."""
     scheme = make_scheme(SchemeChoice.model_validate(name))
     rows: list[dict[str, Any]] = []
+    times: list[float] = []
     with network(topology, scheme) as lab:
         core = {node.name for node in lab.plan.nodes.values() if node.role is Role.CORE}
         links = [link.name for link in lab.plan.links.values() if {link.a.node, link.b.node} <= core]
@@ -202,6 +224,7 @@ def measure(topology: str, name: str, cuts: int) -> list[dict[str, Any]]:
             for number in range(cuts):
                 link = links[number % len(links)]
                 start = time.time()
+                times.append(time.monotonic())
                 lab.cut(link)
                 time.sleep(SETTLE)
                 end = time.time()
@@ -219,6 +242,8 @@ def measure(topology: str, name: str, cuts: int) -> list[dict[str, Any]]:
             notifications.close()
         if name.startswith("bier"):
             rows.append({"delays": notifications.delays(list(scheme.events(lab)))})
+        if name.startswith("sr-p2mp"):
+            rows.append({"delays": controller_delays(list(scheme.events(lab)), times)})
     return rows
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.control.prompt_tcp import be_prompt
+
 Answer = dict[str, Any]
 _LINE_LIMIT = 1 << 20
 
@@ -71,7 +73,7 @@ class CommandServer:
         except OSError:
             return
         connection.settimeout(5.0)  # an answer is short: who does not read it is gone
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        be_prompt(connection)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # who was cut off does not stay for ever
         rest, peer = bytearray(), Peer(remote=address[0] != self.address[0])
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._read(connection, rest, peer))

@@ -27,7 +27,7 @@ class Refused(ValueError):
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a program is carried out: a router, its neighbours by its own addresses on the links to them, and the
-    routers that have a Node-SID or locator."""
+    routers that a loose branch may lead to: those with a Node-SID or locator, where such are served."""
 
     router: IPv4Address
     neighbours: Mapping[IPv4Address, IPv4Address]

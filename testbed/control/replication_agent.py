@@ -36,7 +36,7 @@ from testbed.control.replication_config import (
     ReplicationConfig,
 )
 from testbed.control.replication_rows import ReplicationRows, members_served
-from testbed.control.replication_state import Memory
+from testbed.control.replication_state import Journal, Memory
 from testbed.control.router_agent import RouterAgent
 from testbed.control.sr_nodes import SrNode, SrNodes, link_body, prefix_body
 from testbed.errors import ForwarderError
@@ -47,9 +47,16 @@ class ReplicationAgent(RouterAgent):
 
     def __init__(self, config: ReplicationConfig) -> None:
         commands = (config.loopback, COMMANDS)
-        super().__init__(forwarder=config.forwarder, events=config.events, lans=config.lans, commands=commands)
+        super().__init__(
+            forwarder=config.forwarder,
+            events=config.events,
+            lans=config.lans,
+            commands=commands,
+            follow_routes=config.node_sids,
+        )
         self.config = config
         self._neighbours = {IPv4Address(link.address): IPv4Address(link.neighbour) for link in config.links}
+        self._journal = Journal(Path(config.state))
         self.memory = self._recalled()
         self._nexthops, self._ledger = NextHops(), Ledger()
         numbers = {
@@ -57,7 +64,7 @@ class ReplicationAgent(RouterAgent):
             for link in config.links
         }
         self._put_ports()
-        self._sids = NodeSids(config, self._nexthops, self._ledger) if config.srv6 is None else None
+        self._sids = NodeSids(config, self._nexthops, self._ledger) if config.node_sids else None
         self._rows = ReplicationRows(config, numbers, self._ledger)
         self._nodes = SrNodes(config.hold)
         self._tally: Counter[str] = Counter()  # LSAs, and their octets
@@ -100,7 +107,7 @@ class ReplicationAgent(RouterAgent):
     # -- what is heard -----------------------------------------------------------------------------------------------
 
     def routes_changed(self, changed: Mapping[IPv4Address, tuple[Hop, ...]]) -> bool:
-        if self._sids is not None:  # else the kernel does it all
+        if self._sids is not None:
             for router, hops in changed.items():
                 self._sids.set_route(router, hops)
         return False
@@ -176,7 +183,8 @@ class ReplicationAgent(RouterAgent):
         return {"ok": True, "t": t, "received": peer.read_at}
 
     def _place(self, memory: Memory) -> Place:
-        return Place(self.config.router, self._neighbours, memory.nodes.keys(), paths=self.config.srv6 is None)
+        known = memory.nodes.keys() if self.config.loose else ()
+        return Place(self.config.router, self._neighbours, known, paths=self.config.node_sids)
 
     def _state(self) -> Answer:
         memory, traffic = self.memory, self.server.traffic
@@ -228,7 +236,7 @@ class ReplicationAgent(RouterAgent):
     def _remember(self, memory: Memory) -> None:
         self.memory = memory
         try:
-            memory.write(Path(self.config.state))
+            self._journal.write(memory)
         except OSError as error:  # the forwarder has it, and that is what counts
             self.report("state-not-written", {"why": str(error)})
 

@@ -57,9 +57,11 @@ class ReplicationConfig:
 
     `loopback`: its router-id, and the prefix of its Node-SID, whose index is `number`. `lans`: interfaces to hosts.
     `srv6`: None where the data plane is SR-MPLS. `mtu`: octets of an IP packet on the narrowest link of the domain, 0:
-    not known. `hold`: seconds for which a router
-    counts whose advertisement went because its agent died. `state`: the file to remember segments in, `events`: the one
-    to report to.
+    not known. `hold`: seconds for which a router counts whose advertisement went because its agent died. `state`: the
+    file to remember segments in, `events`: the one to report to.
+
+    `loose`: whether branches of the domain may be; else nobody needs rows of Node-SIDs, and an agent has nothing to do
+    when routes change.
     """
 
     loopback: str
@@ -72,6 +74,7 @@ class ReplicationConfig:
     srv6: Srv6 | None = None
     mtu: int = 0
     hold: float = 60.0
+    loose: bool = True
 
     @property
     def router(self) -> IPv4Address:
@@ -80,6 +83,11 @@ class ReplicationConfig:
     @property
     def locator(self) -> IPv6Network | None:
         return IPv6Network(self.srv6.locator) if self.srv6 else None
+
+    @property
+    def node_sids(self) -> bool:
+        """Whether the forwarder has rows of Node-SIDs. With SRv6 the kernel's routes do what those do."""
+        return self.loose and self.srv6 is None
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1))

@@ -40,11 +40,14 @@ class RouterAgent(ABC):
     alone, whose tables of a predecessor's time are better than none.
     """
 
-    def __init__(self, *, forwarder: str, events: str, lans: Iterable[str], commands: tuple[str, int]) -> None:
-        """`forwarder`: its control socket; `events`: the file to report to; `commands`: where to listen for those."""
+    def __init__(
+        self, *, forwarder: str, events: str, lans: Iterable[str], commands: tuple[str, int], follow_routes: bool = True
+    ) -> None:
+        """`forwarder`: its control socket; `events`: the file to report to; `commands`: where to listen for those.
+        `follow_routes`: whether its rows hang on routes; else it is spared them, and LSAs wait longer."""
         self._events = open(events, "a", buffering=1)  # noqa: SIM115  (as long as the agent)
         self._selector = selectors.DefaultSelector()
-        self.routes = Routes()
+        self.routes = Routes() if follow_routes else None
         self.membership = Membership(list(lans))
         self.api = OspfApi(timeout=OSPF_PATIENCE)
         self.programmer = Programmer(Path(forwarder), self, self._selector, self.report)
@@ -111,9 +114,10 @@ class RouterAgent(ABC):
         signal.set_wakeup_fd(signalled)
         signal.signal(signal.SIGTERM, self._stop)
         self._selector.register(wake, selectors.EVENT_READ, lambda: None)
-        self._selector.register(self.routes, selectors.EVENT_READ, self._read_routes)
         self._selector.register(self.membership, selectors.EVENT_READ, self._read_members)
-        self.routes_changed(self.routes.current())
+        if self.routes is not None:
+            self._selector.register(self.routes, selectors.EVENT_READ, self._read_routes)
+            self.routes_changed(self.routes.current())
         frozen = False
         while not self._stopping:
             self._follow_ospfd()
@@ -201,6 +205,7 @@ class RouterAgent(ABC):
             return self.api.process()
 
     def _read_routes(self) -> None:
+        assert self.routes is not None
         t = time.monotonic()
         changed = self.routes.changed()
         if changed:
@@ -231,6 +236,8 @@ class RouterAgent(ABC):
         """When the LSAs that wait are to be read, None: there are none."""
         if self._lsas_at is None:
             return None
+        if self.routes is None:
+            return self._lsas_at + PATIENCE
         return min(max(self._lsas_at, self._routes_at) + QUIET, self._lsas_at + PATIENCE)
 
     def _timeout(self) -> float | None:

@@ -28,10 +28,12 @@ _UPDATES = {"rows": "row updates", "programmed": "programs"}  # events, and what
 
 
 class ReplicationAgents:
-    """A forwarder and a replication agent in every router of a lab. `dataplane`: sr-mpls or srv6."""
+    """A forwarder and a replication agent in every router of a lab. `dataplane`: sr-mpls or srv6. `loose`: whether
+    branches may be, for which Node-SIDs are needed with sr-mpls."""
 
-    def __init__(self, dataplane: str) -> None:
+    def __init__(self, dataplane: str, *, loose: bool = True) -> None:
         self.dataplane = dataplane
+        self._loose = loose
         self.underlay = Underlay(ospf_api=True, srv6=dataplane == "srv6")
 
     def start(self, lab: Lab) -> None:
@@ -39,13 +41,13 @@ class ReplicationAgents:
 
     def start_agent(self, lab: Lab, node: Node) -> subprocess.Popen[bytes]:
         """Also again, after its death."""
-        config(lab.plan, node.name, self.dataplane).write(node.folder / "run" / f"{AGENT}.json")
+        config(lab.plan, node.name, self.dataplane, self._loose).write(node.folder / "run" / f"{AGENT}.json")
         return agents.start_agent(node, AGENT)
 
     def wait_ready(self, lab: Lab) -> None:
         """Every router knows every other's SID, and has a way there."""
         routers = len(lab.plan.routers)
-        others = 0 if self.dataplane == "srv6" else routers - 1  # there the kernels lead to SIDs
+        others = routers - 1 if self._loose and self.dataplane == "sr-mpls" else 0
 
         def missing(node: Node) -> str:
             state = self.ask(node, node, {"op": "state"})
@@ -133,7 +135,7 @@ class ReplicationAgents:
         return found
 
 
-def config(plan: Plan, router: str, dataplane: str) -> ReplicationConfig:
+def config(plan: Plan, router: str, dataplane: str, loose: bool) -> ReplicationConfig:
     """What the agent of a router is told."""
     node = plan.nodes[router]
     assert node.loopback is not None  # every router has one
@@ -155,4 +157,5 @@ def config(plan: Plan, router: str, dataplane: str) -> ReplicationConfig:
         if dataplane == "srv6"
         else None,
         mtu=min(link.mtu for link in plan.links.values() if not link.is_lan),
+        loose=loose,
     )

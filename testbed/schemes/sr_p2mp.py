@@ -39,7 +39,7 @@ PATIENCE = 15.0  # seconds for a command: the controller itself gives up earlier
 
 class SrP2mp:
     """Options: dataplane sr-mpls or srv6, branches pinned or loose, algorithm spt or steiner, standby none or disjoint,
-    order bottom-up or parallel; controller: a node's name (else a controller node, else the repository's host)."""
+    order parallel or bottom-up; controller: a node's name (else a controller node, else the repository's host)."""
 
     name = "sr-p2mp"
     features: PimFeatures | None = None
@@ -57,7 +57,7 @@ class SrP2mp:
             "order": ORDERS,
         }
         self._choice = {key: str(value) for key, value in chosen(self.name, options, choices).items()}
-        self.agents = ReplicationAgents(self._choice["dataplane"])
+        self.agents = ReplicationAgents(self._choice["dataplane"], loose=self._choice["branches"] == "loose")
         self.underlay = self.agents.underlay
 
     def flow(self, number: int) -> Flow:

@@ -14,15 +14,18 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import leaf_churn
 import pytest
 from small_lab import wait_for
 from streams import Stream
 from test_replication import SITES, TIMERS, TOPOLOGY
 
+from testbed.errors import LabError
 from testbed.lab.capabilities import frr_version
 from testbed.lab.lab import Lab
 from testbed.plan.build import make_plan
 from testbed.schemes.base import router_configs
+from testbed.schemes.ingress_replication import router_id
 from testbed.schemes.sr_p2mp import CONTROLLER, SrP2mp
 from testbed.spec.load import load_topology
 
@@ -34,12 +37,12 @@ NUMBERS = count(1)  # of syncs: each test has its own
 
 
 class P2mpLab:
-    """The square with everything in it."""
+    """The square, or another topology, with everything in it."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, topology: str = TOPOLOGY, **options: Any) -> None:
         self.scheme = SrP2mp(options)
-        (folder / "square.yaml").write_text(TOPOLOGY)
-        plan = make_plan(load_topology(str(folder / "square.yaml")))
+        (folder / "topology.yaml").write_text(topology)
+        plan = make_plan(load_topology(str(folder / "topology.yaml")))
         configs = router_configs(plan, self.scheme, TIMERS, frr_version())
         self.lab = Lab(plan, configs)
 
@@ -77,9 +80,17 @@ class P2mpLab:
     def segments(self) -> int:
         return sum(counts["Replication segments"] for counts in self.scheme.state(self.lab).values())
 
+    def unreachable(self) -> set[str]:
+        """Sites that the controller knows no way to."""
+        (policy,) = self.scheme.ask(self.lab, {"op": "state"})["policies"]
+        return {site for site in SITES if router_id(self.lab.plan, site) in policy["unreachable"]}
+
     def at_rest(self) -> bool:
         """One instance, and that one complete."""
-        (policy,) = self.scheme.ask(self.lab, {"op": "state"})["policies"]
+        try:
+            (policy,) = self.scheme.ask(self.lab, {"op": "state"})["policies"]
+        except (OSError, ValueError):  # the controller has just begun: it does not listen yet, or knows of none
+            return False
         return policy["ready"] and not policy["unreachable"] and len(policy["instances"]) == 1
 
 
@@ -143,6 +154,68 @@ def test_a_killed_controller_is_not_missed_and_a_new_one_takes_over(built: P2mpL
     stream.flows()
 
 
+def test_what_failed_while_there_was_no_controller_is_healed_by_the_next_one(
+    built: P2mpLab, stream: Stream
+) -> None:
+    node = built.scheme.controller(built.lab)
+    process = built.lab.daemons[node.name, CONTROLLER]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    built.lab.cut("r1-s1")
+    built.scheme.start_controller(built.lab, node)
+    stream.flows()
+    wait_for(built.at_rest, "one instance, the new controller's")
+    built.lab.restore("r1-s1")
+    built.lab.wait_for_igp()
+    built.scheme.wait_ready(built.lab)
+    stream.flows()
+    wait_for(built.at_rest, "one instance")
+
+
+def test_a_controller_cut_off_from_a_part_goes_on_with_the_rest(built: P2mpLab, stream: Stream) -> None:
+    """s2 and s3 are away, with what their routers hold: s1 misses nothing, and gets nothing twice later."""
+    mark = stream.sent
+    for link in ("s1-s2", "r1-s3"):
+        built.lab.cut(link)
+    wait_for(lambda: built.unreachable() == {"s2", "s3"}, "the controller to know who is away")
+    end, kept = stream.sent, stream.receivers["s1-st"]
+    wait_for(lambda: set(range(mark, end)) <= set(kept.got), "all packets at s1-st")
+    for link in ("s1-s2", "r1-s3"):
+        built.lab.restore(link)
+    built.lab.wait_for_igp()
+    stream.flows()
+    wait_for(built.at_rest, "one instance")
+
+
+def test_a_controller_that_was_cut_off_does_not_undo_its_successors_work(tmp_path: Path) -> None:
+    with P2mpLab(tmp_path, controller="s3") as made:
+        lab, former = made.lab, made.scheme
+        stream = made.sync(HOSTS[:2])
+        try:
+            stream.flows()
+            mark = stream.sent
+            for link in ("s2-s3", "r1-s3"):
+                lab.cut(link)
+            made.scheme = SrP2mp({})  # the next one is on the repository's host
+            made.scheme.start_controller(lab, made.scheme.controller(lab))
+            wait_for(made.at_rest, "the successor's view")
+            stream.nothing_missing_since(mark)
+            made.scheme.prepare(lab, made.flow, lab.plan.repository, HOSTS[:1])
+            for link in ("s2-s3", "r1-s3"):
+                lab.restore(link)
+            lab.wait_for_igp()
+            made.scheme.wait_ready(lab)
+            made.scheme.prepare(lab, made.flow, lab.plan.repository, HOSTS[:2])
+            with pytest.raises(LabError, match="superseded"):
+                former.prepare(lab, made.flow, lab.plan.repository, HOSTS)
+            wait_for(made.at_rest, "one instance")
+            stream.flows()
+            lab.cut("r1-s1")
+            stream.flows()
+        finally:
+            made.end(stream)
+
+
 def test_a_standby_tree_takes_over(tmp_path: Path) -> None:
     with P2mpLab(tmp_path, standby="disjoint", algorithm="steiner", controller="s2") as made:
         stream = made.sync(HOSTS[:1])
@@ -156,3 +229,18 @@ def test_a_standby_tree_takes_over(tmp_path: Path) -> None:
             stream.flows()
         finally:
             made.end(stream)
+
+
+@pytest.mark.parametrize("options", [{}, {"branches": "loose"}, {"dataplane": "srv6"}], ids=["pinned", "loose", "srv6"])
+def test_leaf_churn_leaves_nothing_behind(tmp_path: Path, options: dict[str, str]) -> None:
+    """A hundred changes; bench/churn.py makes a thousand and more."""
+    with P2mpLab(tmp_path, leaf_churn.TOPOLOGY, **options) as made:
+        churn = leaf_churn.LeafChurn(made.lab, made.scheme, seed=1)
+        try:
+            for number in range(100):
+                churn.change()
+                if number % 10 == 9:
+                    churn.check()
+            churn.end()
+        finally:
+            churn.close()

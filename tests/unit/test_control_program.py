@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from replication_net import Agent, config, loopback, nodes
 
 from testbed.control.program import Refused
-from testbed.control.replication_state import Memory
+from testbed.control.replication_state import LONGEST, Journal, Memory
 from testbed.control.sr_nodes import SrNode
 
 
@@ -183,14 +183,42 @@ def test_whatever_comes_is_read_or_refused(at: int, by: Any) -> None:
 def test_what_is_remembered_is_what_was_held(agent: Agent, tmp_path: Path) -> None:
     agent.program(segments=[HEAD], policies=[policy(candidate_paths=[{"preference": 100}])])
     known = nodes(range(1, 8)) | nodes(range(8, 9), srv6=True) | {IPv4Address("10.255.0.9"): SrNode(9, php=False)}
-    memory = Memory(agent.held, known, "controller", 12)
-    memory.write(tmp_path / "state.json")
-    assert Memory.read(tmp_path / "state.json") == memory
+    path = tmp_path / "state.json"
+    journal = Journal(path)
+    for term in (11, 12):
+        memory = Memory(agent.held, known, "controller", term)
+        journal.write(memory)
+        assert Memory.read(path) == memory
+    journal.close()
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+    with path.open("a") as file:
+        file.write(memory.line()[:-1].replace("12", "13"))  # its writer was killed here
+    assert Memory.read(path) == memory
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "7", '{"segments": [{}], "policies": []}', '{"segments": 7}', "\0"])
-def test_what_is_no_memory_is_refused(text: str, tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text(text)
+def test_the_file_of_memories_does_not_grow_for_ever(agent: Agent, tmp_path: Path) -> None:
+    path, text = tmp_path / "state.json", "x" * 10_000
+    journal = Journal(path)
+    for term in range(2 * LONGEST // len(text)):
+        journal.write(memory := Memory(agent.held, {}, text, term))
+        assert path.stat().st_size <= LONGEST
+        assert Memory.read(path) == memory
+    journal.close()
+
+
+def test_what_cannot_be_remembered_now_can_be_later(agent: Agent, tmp_path: Path) -> None:
+    journal, memory = Journal(tmp_path / "folder" / "state.json"), Memory(agent.held)
+    with pytest.raises(FileNotFoundError):
+        journal.write(memory)
+    (tmp_path / "folder").mkdir()
+    journal.write(memory)
+    journal.close()
+    assert Memory.read(tmp_path / "folder" / "state.json") == memory
+
+
+@pytest.mark.parametrize("line", ["", "{}", "[]", "7", '{"segments": [{}], "policies": []}', '{"segments": 7}', "\0"])
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_what_is_no_memory_is_refused(line: str, end: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text(line + end)
     with pytest.raises(ValueError, match=r"."):
         Memory.read(tmp_path / "state.json")

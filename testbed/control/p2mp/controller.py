@@ -10,6 +10,7 @@ are sockets, time, and the events file. It ends with SIGTERM; forwarding goes on
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import sys
@@ -323,6 +324,7 @@ def _policy_id(command: Json) -> PolicyId:
 
 
 def main() -> None:
+    gc.freeze()  # what was imported stays: no collection has to look at it when time matters
     asyncio.run(_main(ControllerConfig.read(Path(sys.argv[1]))))
 
 

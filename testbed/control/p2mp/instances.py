@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from testbed.control.p2mp.plans import Plan, part_of
 from testbed.control.replication import Segment, SegmentId
 
-ORDERS = ("bottom-up", "parallel")
+ORDERS = ("parallel", "bottom-up")
 
 
 @dataclass(slots=True, eq=False)

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.control.prompt_tcp import be_prompt
+
 Json = dict[str, Any]
 ATTEMPT = (0.2, 2.0)  # seconds for a connection to be made: at first, and at most after doubling
 PATIENCE = (0.5, 8.0)  # seconds for an answer, likewise
@@ -134,7 +136,7 @@ class _Stream(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         sock: socket.socket = transport.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        be_prompt(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * PATIENCE[1]))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)

@@ -8,8 +8,8 @@ Pure: events go in, actions come out; no sockets, and no time but what is passed
     Send, Resync, Reply, Report                  what is to be done about it
 
 A tree is never changed: where it has to be another one, there is a new instance with its own Instance-ID and
-Replication-SID. Its routers are programmed from the leaves up; the root's segment and the switch of the flows go last,
-and together; the old instance goes when its packets have had time to arrive. So a packet sees one instance, and that
+Replication-SID. Its routers are programmed first; the root's segment and the switch of the flows go last, and
+together; the old instance goes when its packets have had time to arrive. So a packet sees one instance, and that
 one whole. Of the instances that are complete, the active one is that which serves the wanted leaves best in the graph
 as it is now; then the preference of its candidate path counts. That one rule takes the root to a new tree, to a standby
 tree when the active one breaks, and back.
@@ -256,6 +256,7 @@ class Policies:
                     "unreachable": [str(leaf) for leaf in sorted(policy.unreachable)],
                     "instances": instances,
                     "ready": policy.ready,
+                    "removing": policy.removing,
                 }
             )
         away = [str(router) for router in sorted(self.graph.nodes) if not self.agents[router].synced]
