@@ -33,6 +33,7 @@ A4, G4 = IPv4Address("192.0.2.1"), IPv4Address("232.1.2.3")
 A6, G6 = IPv6Address("2001:db8::1"), IPv6Address("ff3e::8000:1")
 HERE, THERE = IPv4Address("198.51.100.1"), IPv4Address("198.51.100.2")
 OVERHEAD = 24
+BIER_HEADER = 12 + 8  # with a BitString of 64 bits
 ME = port_mac("", "p1")
 INNER = udp_packet(A4, G4, 1, 2, b"data")
 ETHERTYPE = {"ethernet": Ethertype.BIER, "mpls": Ethertype.MPLS}
@@ -347,5 +348,6 @@ def test_any_octets(sim: Sim, data: bytes, edits: list[tuple[int, int]], mend: b
     assert len(outcome.sent) + outcome.drops.total() <= 64 + 3
     for port, each in outcome.sent:
         if port == "p3":
-            inner = Bier.decode(payload(each, Ethertype.BIER), 64)[1]
+            # By its length, for the codec refuses a BFIR-id of 0, which is no transit BFR's business (RFC 8296 2.1.1).
+            inner = payload(each, Ethertype.BIER)[BIER_HEADER:]
             assert bytes(packet).find(inner) >= 0
