@@ -348,6 +348,6 @@ def test_any_octets(sim: Sim, data: bytes, edits: list[tuple[int, int]], mend: b
     assert len(outcome.sent) + outcome.drops.total() <= 64 + 3
     for port, each in outcome.sent:
         if port == "p3":
-            # By its length, for the codec refuses a BFIR-id of 0, which is no transit BFR's business (RFC 8296 2.1.1).
+            # By its length, for the codec refuses a BFIR-id of 0, which is no transit BFR's business (RFC 8296 2.1.2).
             inner = payload(each, Ethertype.BIER)[BIER_HEADER:]
             assert bytes(packet).find(inner) >= 0
