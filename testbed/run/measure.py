@@ -176,6 +176,8 @@ class Instruments:
         """End the programs, senders first; the collector writes its records as it ends. May be called twice."""
         for sync, sender in self._senders.items():
             self.sender_summaries[sync] = sender.stop()
+        if self._senders:
+            time.sleep(self._flight())  # what is on its way is not lost
         if self._collector is not None:
             self.collector_summary = self._collector.stop()
         if self._monitor is not None:
@@ -225,6 +227,19 @@ class Instruments:
                 if steady is not None:
                     found[host if len(self._streams) == 1 else f"{host} ({stream.sync})"] = steady
         return found
+
+    def _flight(self) -> float:
+        """Seconds that the last probe may be on its way to a destination: by the plan's path, and as much again for a
+        detour."""
+        plan = self._lab.plan
+        shapes = {name: link.shape for name, link in plan.links.items()}
+        ways = [
+            sum(shapes[interface.link].delay + shapes[interface.link].jitter for interface in way)
+            for stream in self._streams
+            for host in stream.hosts
+            if (way := unicast_path(plan, stream.source, host))
+        ]
+        return 2 * max(ways, default=0.0) if self._lab.impaired else 0.0
 
     def _asked_jitter(self) -> Iterator[float]:
         """Seconds between the earliest and the latest that the links' shapes let a probe come, by destination."""

@@ -32,6 +32,8 @@ def test_probes_take_as_long_as_the_kilometres_say(scheme: str, tmp_path: Path) 
     assert all(site.delivered for site in run.sites)
     plan = make_plan(load_topology("wan-8"))
     for site in run.sites:
+        # Those under way at the end were waited for.
+        assert all(outage.end_s is not None for outage in site.outages), site
         probes = read_records(out / "runs" / f"{scheme}-1" / "probes" / record_name("model", site.name))
         path = unicast_path(plan, site.name, plan.repository)
         asked = sum(plan.links[hop.link].shape.delay for hop in path) * 1e3
