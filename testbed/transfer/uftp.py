@@ -76,7 +76,7 @@ class Uftp:
             raise RequestError(problems)
 
     def silence(self, delivery: Delivery) -> float:
-        return 3 * _ROBUST * _grtt(delivery)
+        return 3 * _ROBUST * _most_grtt(delivery)
 
     def listeners(self, delivery: Delivery, folders: Folders) -> tuple[Process, ...]:
         return tuple(
@@ -129,7 +129,7 @@ class Uftp:
         return Command(tuple(argv), files, folders=(done, part))
 
     def _send(self, delivery: Delivery, folder: Folder, attempt: int) -> tuple[str, ...]:
-        grtt = f"{_grtt(delivery):g}"
+        grtt, most = f"{_grtt(delivery):g}", f"{_most_grtt(delivery):g}"
         return (
             # -f leaves its restart file in the working directory
             "env", "-C", str(folder.work),
@@ -137,7 +137,7 @@ class Uftp:
             "-R", str(_kbit(delivery)), "-b", str(delivery.block), "-t", str(delivery.ttl),
             "-p", str(delivery.port), "-M", str(delivery.group), "-P", str(delivery.group),
             "-I", str(delivery.source), "-U", _uid(delivery.source), "-B", "4194304",
-            "-r", f"{grtt}:{grtt}:{_MAX_GRTT:g}", "-s", str(_ROBUST),
+            "-r", f"{grtt}:{grtt}:{most}", "-s", str(_ROBUST),
             "-D", delivery.sync, "-S", str(folder.work / f"{_STATUS}-{attempt}"),
         )  # fmt: skip
 
@@ -201,6 +201,12 @@ def _kbit(delivery: Delivery) -> int:
 def _grtt(delivery: Delivery) -> float:
     """Seconds; see the module."""
     return min(_MAX_GRTT, max(0.02, delivery.patience / 12 / _ROBUST))
+
+
+def _most_grtt(delivery: Delivery) -> float:
+    """What the sender's own estimate may grow to, in seconds. Answers that an outage held up count as round trips: at
+    1 s a sender waited for 150 s where nobody listened any more, and no restart came within the patience."""
+    return min(_MAX_GRTT, 2 * _grtt(delivery))
 
 
 def _cache(rate: int, block: int) -> int:
