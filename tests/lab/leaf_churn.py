@@ -16,6 +16,7 @@ from testbed.control.p2mp.config import COMMANDS
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.lab import Lab
+from testbed.lab.node import Node
 from testbed.plan.types import Role
 from testbed.schemes.ingress_replication import router_id
 from testbed.schemes.sr_p2mp import SrP2mp
@@ -130,12 +131,15 @@ class LeafChurn:
         self.finish()
         wait_for(lambda: not self.scheme.ask(self.lab, {"op": "state"})["policies"], "the end of all policies")
         for node in self.lab.routers:
-            state = self.scheme.agents.ask(node, node, {"op": "state"})
-            assert (state["segments"], state["policies"]) == ([], []), node.name
-        assert self.tables() == self._before
+            wait_for(lambda node=node: self._is_empty(node), f"an agent without anything at {node.name}")
+        wait_for(lambda: self.tables() == self._before, "forwarders as they were")
         for tree in self._trees:
             for host, receiver in tree.receivers.items():
                 assert sorted(receiver.got) == sorted(tree.expected[host]), host
+
+    def _is_empty(self, node: Node) -> bool:
+        state = self.scheme.agents.ask(node, node, {"op": "state"})
+        return not state["segments"] and not state["policies"]
 
     def close(self) -> None:
         for connection in (*self._idle, *self.under_way):
