@@ -108,7 +108,22 @@ class Target(Spec):
         return ", ".join(self.link_names or self.node_names)
 
 
-class Fault(Spec):
+class Parametrised(Spec):
+    """What names an action. The keys that it does not know itself are the action's own `parameters`."""
+
+    parameters: dict[str, Value] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_keys(cls, value: Any) -> Any:
+        return _gather(cls, value)
+
+    @model_serializer(mode="wrap")
+    def _flat(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _scatter(write(self))
+
+
+class Fault(Parametrised):
     """Action on a target, `at` seconds after the first sync started; undone after `duration` (None: never).
 
     The keys that are not among these are the action's own `parameters` (docs/faults.md); which those are, the action
@@ -119,7 +134,6 @@ class Fault(Spec):
     action: Name
     target: Target
     duration: Duration | None = None
-    parameters: dict[str, Value] = Field(default_factory=dict)
 
     def claim(self, topology: Topology) -> Claim:
         """What it has to itself while it lasts, as far as it is named. Messages that nodes lose are claimed as a daemon
@@ -128,15 +142,6 @@ class Fault(Spec):
         if self.target.kind == "node" and not daemon:
             daemon = str(self.parameters.get("messages", ""))
         return claim(topology, self.target.link_names, self.target.node_names, daemon)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _own_keys(cls, value: Any) -> Any:
-        return _gather(cls, value)
-
-    @model_serializer(mode="wrap")
-    def _flat(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _scatter(write(self))
 
 
 class Distribution(Spec):
@@ -178,22 +183,12 @@ class Distribution(Spec):
         return self.uniform[1] if self.uniform is not None else self.fixed or 0.0
 
 
-class RandomAction(Spec):
+class RandomAction(Parametrised):
     """One of the actions that are drawn, with its own parameters, and how often beside the others."""
 
     action: Name
     target: Target
     weight: Annotated[float, Field(gt=0)] = 1.0
-    parameters: dict[str, Value] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _own_keys(cls, value: Any) -> Any:
-        return _gather(cls, value)
-
-    @model_serializer(mode="wrap")
-    def _flat(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _scatter(write(self))
 
 
 class RandomFaults(Spec):
