@@ -74,6 +74,14 @@ class RouterAgent(ABC):
     def routes_changed(self, changed: Mapping[IPv4Address, tuple[Hop, ...]]) -> bool:
         """Routes to these addresses lead elsewhere; whether that cannot be understood without the LSAs that wait."""
 
+    def lsas_are_urgent(self) -> bool:
+        """Whether what LSAs tell at present can be told by no route, so that they must not wait for those."""
+        return False
+
+    def speak(self) -> None:  # noqa: B027  (some have said it all before)
+        """Say what is to be said to ospfd, which is connected: asked each time something was heard. Raises
+        OspfApiError."""
+
     @abstractmethod
     def lsa_changed(self, event: LsaEvent) -> bool:
         """Take an LSA in; whether it matters."""
@@ -162,15 +170,17 @@ class RouterAgent(ABC):
 
     def _follow_ospfd(self) -> None:
         """Be connected to ospfd, if it is there; watch what is to be watched."""
-        if not self.api.connected:
-            self._watch(())  # before there are new ones with the old numbers
-            try:
+        try:
+            if not self.api.connected:
+                self._watch(())  # before there are new ones with the old numbers
                 self.api.connect()
                 self.learned = True
                 self.report("ospf-connected", {})
-                self._read_lsas()
-            except OspfApiError:
-                pass
+                self.read_lsas()
+            if self.api.connected:
+                self.speak()
+        except OspfApiError:
+            pass
         self._watch(self.api.filenos() if self._lsas_at is None else ())  # what waits would wake us all the while
 
     def _watch(self, fds: tuple[int, ...]) -> None:
@@ -184,8 +194,11 @@ class RouterAgent(ABC):
 
     def _lsas_came(self) -> None:
         self._lsas_at = time.monotonic()
+        if self.lsas_are_urgent():
+            self.read_lsas()
 
-    def _read_lsas(self) -> None:
+    def read_lsas(self) -> None:
+        """Take in what ospfd has said, and what follows from it."""
         matters, since, self._lsas_at = False, self._lsas_at, None
         for event in self._heard():
             if isinstance(event, LsaEvent):
@@ -212,7 +225,7 @@ class RouterAgent(ABC):
             self._routes_at = t
             self.note(t, "route")
             if self.routes_changed(changed) and self._lsas_at is not None:
-                self._read_lsas()
+                self.read_lsas()
 
     def _read_members(self) -> None:
         if self.membership.changed():
@@ -227,7 +240,7 @@ class RouterAgent(ABC):
     def _do_what_is_due(self) -> None:
         now = time.monotonic()
         if (due := self._lsas_due()) is not None and due <= now:
-            self._read_lsas()
+            self.read_lsas()
         if self.membership.expire(now):
             self._members_are()
         self.look_at_the_time(now)

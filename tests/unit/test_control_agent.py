@@ -12,13 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from testbed.control import bier_agent
+from testbed.control import bier_agent, programmer, router_agent
 from testbed.control.bfrs import advertisement
 from testbed.control.bier_config import OPAQUE_TYPE, BierConfig
 from testbed.control.bift import DROP, Hop
 from testbed.control.lsdb import Lsdb
 from testbed.control.ospf_api import LsaEvent
-from testbed.errors import ForwarderError
 from testbed.forwarder.rows import NextHop
 from testbed.forwarder.rows import Path as Row
 from testbed.forwarder.tables import Tables
@@ -47,6 +46,12 @@ class Heard:
         found, self.routes = self.routes, {}
         return found
 
+    def register(self, opaque_type: int) -> None:
+        assert opaque_type == OPAQUE_TYPE
+
+    def adopt(self, members: set[object], t: float) -> None:
+        assert not members
+
     def process(self) -> list[LsaEvent]:
         found, self.lsas = self.lsas, []
         return found
@@ -62,10 +67,7 @@ class Told:
 
     def __init__(self) -> None:
         self.lines: dict[tuple[str, ...], str] = {}
-
-    def replace(self, tables: Tables) -> None:
-        self.lines.clear()
-        self.update(row.line() for row in tables)
+        self.connection = None
 
     def update(self, lines: Any) -> None:
         for line in lines:
@@ -85,8 +87,6 @@ class Told:
             masks[path.bift, path.way] = masks.get((path.bift, path.way), 0) | path.fbm.value
 
     def tables(self) -> Tables:
-        if not self.lines:
-            raise ForwarderError("nothing yet")
         return Tables.parse("\n".join(self.lines.values()))
 
     def meaning(self) -> set[tuple[object, ...]]:
@@ -117,10 +117,10 @@ class Bench:
             **{name: getattr(config, name) for name in config.__slots__} | {"encapsulation": encapsulation}
         )
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("Routes", "Membership", "OspfApi"):
-                patch.setattr(bier_agent, name, lambda *_, **__: self.heard)
-            patch.setattr(bier_agent, "Forwarder", lambda *_: self.told)
-            self.agent = bier_agent.Agent(config)
+            for name in ("Routes", "Membership", "OspfApi", "CommandServer"):
+                patch.setattr(router_agent, name, lambda *_, **__: self.heard)
+            patch.setattr(programmer, "Forwarder", lambda *_: self.told)
+            self.agent = bier_agent.BierAgent(config)
         self.agent.learned = True
 
     def advertise(self, router: int, bfr_id: int, age: int = 0) -> None:
@@ -134,21 +134,21 @@ class Bench:
     def flood(self, lsa: Lsa) -> None:
         self.heard.flood(lsa)
         if self.heard.lsas:
-            self.agent._lsas_changed()
+            self.agent._lsas_came()
 
     def wake(self) -> None:
-        self.agent._routes_changed()
-        self.agent._program()
+        self.agent._read_routes()
+        self.agent.program()
 
     def read(self) -> None:
-        self.agent._read_lsas()
-        self.agent._program()
+        self.agent.read_lsas()
+        self.agent.program()
 
     def settle(self) -> None:
         """As if there had been no news of BFRs for long."""
         if self.agent.tunnels.due is not None:
             self.agent.tunnels.due = 0.0
-        self.agent._program()
+        self.agent.program()
 
     def close(self) -> None:
         self.agent._events.close()
@@ -162,7 +162,7 @@ EVENTS = st.lists(
         st.tuples(st.just("flush"), ROUTER, st.none()),
         st.tuples(st.just("interface"), st.sampled_from(range(len(HOPS))), st.none() | ROUTER),
         st.tuples(st.just("route"), ROUTER, st.sets(st.sampled_from(HOPS), max_size=2).map(lambda s: tuple(sorted(s)))),
-        st.sampled_from([("read", 0, None), ("wake", 0, None), ("restart", 0, None)]),
+        st.sampled_from([("read", 0, None), ("wake", 0, None), ("restart", 0, True), ("restart", 0, False)]),
     ),
     max_size=40,
 )
@@ -209,7 +209,9 @@ def test_any_order_of_hearing_leads_to_the_same_tables(
                 routes[number] = value
                 bench.heard.routes[loopback(number)] = value
             elif what == "restart":
-                bench.agent.programmed = False
+                bench.agent.programmer.programmed = False
+                if value:  # it began anew, and has nothing
+                    bench.told.lines.clear()
             else:
                 getattr(bench, what)()
         bench.wake()
@@ -265,8 +267,8 @@ def test_lsas_wait_for_quiet_and_not_for_ever(bench: Bench) -> None:
     agent = bench.agent
     assert agent._lsas_at is not None
     agent._routes_at = agent._lsas_at + 0.05
-    assert agent._lsas_due() == agent._routes_at + bier_agent.QUIET
+    assert agent._lsas_due() == agent._routes_at + router_agent.QUIET
     agent._routes_at = agent._lsas_at + 3600
-    assert agent._lsas_due() == agent._lsas_at + bier_agent.PATIENCE
+    assert agent._lsas_due() == agent._lsas_at + router_agent.PATIENCE
     bench.read()
     assert agent._lsas_due() is None
