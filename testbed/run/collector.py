@@ -121,11 +121,11 @@ class Stream:
         before_ns = np.concatenate(([self._last_ns], received_ns[:-1]))
         hole = (received_ns - before_ns > self._silence_ns) & (seq - before_seq > 1)
         if self._silent and not hole[0]:
-            yield received_ns[0] / 1e9, "outage-end", {"lost": 0}
+            yield received_ns[0] / 1e9, "outage-end", {"sync": self.name, "lost": 0}
         for i in np.flatnonzero(hole):
             if i or not self._silent:
-                yield (int(before_ns[i]) + self._interval_ns) / 1e9, "outage-start", {}
-            yield received_ns[i] / 1e9, "outage-end", {"lost": int(seq[i] - before_seq[i]) - 1}
+                yield (int(before_ns[i]) + self._interval_ns) / 1e9, "outage-start", {"sync": self.name}
+            yield received_ns[i] / 1e9, "outage-end", {"sync": self.name, "lost": int(seq[i] - before_seq[i]) - 1}
         self._silent = False
         self._last_seq, self._last_ns = int(seq[-1]), int(received_ns[-1])
 
@@ -135,7 +135,7 @@ class Stream:
             return
         if self.received and not self._silent and now_ns - self._last_ns > self._silence_ns:
             self._silent = True
-            yield (self._last_ns + self._interval_ns) / 1e9, "outage-start", {}
+            yield (self._last_ns + self._interval_ns) / 1e9, "outage-start", {"sync": self.name}
 
 
 @dataclass(slots=True)

@@ -253,10 +253,23 @@ class Instruments:
                 for host in stream.hosts:
                     yield sum(spread[interface.link] for interface in unicast_path(plan, stream.source, host))
 
-    def settle(self) -> None:
-        """Let the probes run on for a moment: an outage that starts late must have the time to show."""
+    def settle(self, until: float = 0.0, patience: float = 0.0) -> None:
+        """Let the probes run on, for a moment and to `until` (CLOCK_MONOTONIC): an outage that starts late must have
+        the time to show. One that lasts must have the time to end: `patience` seconds more."""
         if self._probe.interval > 0:
-            time.sleep(self._probe.settle)
+            time.sleep(max(self._probe.settle, until - time.monotonic()))
+            deadline = time.monotonic() + patience
+            while self._silent() and time.monotonic() < deadline:
+                time.sleep(_POLL)
+
+    def _silent(self) -> bool:
+        """Whether a destination hears nothing right now of a stream that it should hear of."""
+        state: dict[tuple[str, str], str] = {}
+        with self._lock:
+            for event in self.events:
+                if event.kind in ("silent", "heard-again"):
+                    state[event.detail["sync"], event.node] = event.kind
+        return any(kind == "silent" and sync in self._senders for (sync, _), kind in state.items())
 
     def _heard(self, t: float, kind: str, node: str, detail: dict[str, Any]) -> None:
         # The collector's own idea of outages is for display; the records say it better afterwards.

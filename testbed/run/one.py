@@ -216,7 +216,10 @@ class _One:
             expected = max(c.manifest.total for c in self.job.cargo)
             self.observer.progress(self.name, verified, expected, elapsed)
             time.sleep(_POLL)
-        self.instruments.settle()
+        # What was restored last brings adjacencies, and with them another tree; what then is lost may come back late.
+        timers = profile(self.job.scenario.timers, self.job.scenario.detection)
+        delivered = all(site.delivered for sync in self.syncs for site in sync.session.results())
+        self.instruments.settle(self.timeline.last + timers.cold_start, patience if delivered else 0.0)
 
     def _time_limit(self) -> float:
         """Far beyond anything a transfer that still moves needs: a tenth of the rate, and every patience on top."""

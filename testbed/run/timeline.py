@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from testbed.run.faults.board import Board, Record
 from testbed.run.faults.resolve import NoTarget, Scene
@@ -20,11 +21,13 @@ class Timeline:
 
     def __init__(self, scene: Scene, faults: Sequence[Fault], record: Record) -> None:
         self._faults, self._record = sorted(faults, key=lambda fault: fault.at), record
-        self._board = Board(scene, record)
+        self._board = Board(scene, self._happened)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="timeline", daemon=True)
         self._threads: list[threading.Thread] = []
         self._zero = 0.0
+        self.last = 0.0
+        """When something last happened, on CLOCK_MONOTONIC."""
         self.error: BaseException | None = None
         self.skipped: list[str] = []
 
@@ -56,6 +59,10 @@ class Timeline:
         self._board.cancel()
         for thread in self._threads:
             thread.join()
+
+    def _happened(self, t: float, kind: str, detail: dict[str, Any]) -> None:
+        self.last = max(self.last, t)
+        self._record(t, kind, detail)
 
     def _run(self) -> None:
         for fault in self._faults:

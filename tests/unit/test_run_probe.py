@@ -90,12 +90,12 @@ def test_the_collector_tells_first_probe_and_outages() -> None:
     assert take(stream, [4, 5], [4, 5]) == [(4, "first-probe", {"sync": "sync", "seq": 4})]
     assert list(stream.idle(10 * MS)) == []
     (silent,) = stream.idle(11 * MS)
-    assert silent == (0.006, "outage-start", {})
+    assert silent == (0.006, "outage-start", {"sync": "sync"})
     assert list(stream.idle(12 * MS)) == []
-    assert take(stream, [30, 31], [30, 31]) == [(30, "outage-end", {"lost": 24})]
+    assert take(stream, [30, 31], [30, 31]) == [(30, "outage-end", {"sync": "sync", "lost": 24})]
     # Inside one batch both ends show; a short hole, or silence without a hole, is nothing to tell.
     told = take(stream, [32, 50, 52, 53], [32, 50, 52, 90])
-    assert told == [(33, "outage-start", {}), (50, "outage-end", {"lost": 17})]
+    assert told == [(33, "outage-start", {"sync": "sync"}), (50, "outage-end", {"sync": "sync", "lost": 17})]
     assert stream.probes().seq.tolist() == [4, 5, 30, 31, 32, 50, 52, 53]
     assert stream.received == 8
 
@@ -104,7 +104,7 @@ def test_a_pause_of_the_sender_ends_without_loss() -> None:
     stream = Stream("h", 1, "sync", MS)
     take(stream, [0], [0])
     list(stream.idle(20 * MS))
-    assert take(stream, [1], [20]) == [(20, "outage-end", {"lost": 0})]
+    assert take(stream, [1], [20]) == [(20, "outage-end", {"sync": "sync", "lost": 0})]
 
 
 def test_foreign_datagrams_are_left_out() -> None:
