@@ -1,6 +1,6 @@
 """The subcommands of `testbed`, one file each: `add(commands)` declares it, and its `run(options)` carries it out."""
 
-from testbed.commands import calibrate, clean, doctor, fault, hands_on, report, run, topology, up
+from testbed.commands import calibrate, capture, clean, doctor, fault, hands_on, report, run, topology, up
 
 COMMANDS = (
     doctor.add,
@@ -11,6 +11,7 @@ COMMANDS = (
     up.add,
     hands_on.add,
     fault.add,
+    capture.add,
     clean.add,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 from typing import Any, get_args
 
@@ -62,3 +63,17 @@ def find_node(state: registry.LabState, node: str) -> int:
     if node not in state.nodes:
         raise RequestError(f"lab {state.lab} has no node {node!r}; it has: {', '.join(state.nodes)}")
     return state.nodes[node]
+
+
+def find_end(state: registry.LabState, link: str, node: str | None) -> tuple[str, str]:
+    """The node and the interface at one end of a link, named either way round; at `node`'s end, else at the first.
+    Raises RequestError."""
+    a, _, b = link.partition("-")
+    ends = state.links.get(link) or state.links.get(f"{b}-{a}")
+    if ends is None:
+        meant = difflib.get_close_matches(link, state.links, 3) or list(state.links)
+        raise RequestError(f"lab {state.lab} has no link {link!r}; it has: {', '.join(meant)}")
+    if node is not None and node not in ends:
+        raise RequestError(f"link {link} does not end at {node!r}; it ends at: {', '.join(ends)}")
+    found = node if node is not None else next(iter(ends))
+    return found, ends[found]

@@ -281,6 +281,8 @@ class Lab:
         with ThreadPoolExecutor(_TOGETHER) as pool:
             list(pool.map(Node.start, self.nodes.values()))
         self.registry.state.nodes = {name: node.pid for name, node in self.nodes.items()}
+        links = self.plan.links.values()
+        self.registry.state.links = {link.name: {end.node: end.name for end in (link.a, link.b)} for link in links}
         self.registry.save()
 
     def _connect(self) -> None:

@@ -77,6 +77,7 @@ class LabState:
     phase: str = "starting"
     scheme: str = ""
     nodes: dict[str, int] = field(default_factory=dict)
+    links: dict[str, dict[str, str]] = field(default_factory=dict)  # the interface at each of its nodes
     created: float = field(default_factory=time.time)
 
 

@@ -1,17 +1,14 @@
-"""A scenario with faults of many kinds under three schemes, its replay, and faults by hand, through the command."""
+"""A scenario with faults of many kinds under three schemes, and its replay, through the command."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from test_smoke import command
 
 from testbed.bundle import read_bundle
 from testbed.record import Event
@@ -38,12 +35,6 @@ random_faults:
       - {action: crash, target: {role: core-router}}
       - {action: degrade, target: {role: core-link}, rate: 10Mbit}
 """
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "testbed.cli", *arguments], capture_output=True, text=True, timeout=240, check=False
-    )
 
 
 @pytest.mark.parametrize("scheme", ["pim-ssm", "bier", "sr-p2mp"])
@@ -87,79 +78,3 @@ def faults(events: Any) -> list[Event]:
 def hit(event: Event) -> tuple[Any, ...]:
     """What a fault was, but for who it was by chance that found its target."""
     return tuple(event.detail.get(key) for key in ("action", "text", "links", "nodes", "daemon", "parameters"))
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[str]:
-    name = f"byhand{os.getpid()}"
-    up = command("up", "ring", "--lab", name, "--json")
-    assert up.returncode == 0, up.stderr
-    try:
-        yield name
-    finally:
-        assert command("down", "--lab", name).returncode == 0
-
-
-def fault(lab: str, *arguments: str) -> Any:
-    done = command("fault", *arguments, "--lab", lab, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def carrier(lab: str, node: str, interface: str) -> bool:
-    done = command("exec", "--lab", lab, node, "ip", "-j", "link", "show", interface)
-    return "LOWER_UP" in json.loads(done.stdout)[0]["flags"]
-
-
-def test_a_fault_by_hand_lasts_until_it_is_undone(lab: str) -> None:
-    (injected,) = fault(lab, "inject", "cut", "r2-r1")
-    assert injected["links"] == ["r1-r2"]
-    assert not carrier(lab, "r2", "r2-eth0")
-    (listed,) = fault(lab, "list")
-    assert (listed["id"], listed["text"], listed["duration"]) == (injected["id"], "cut r1-r2", None)
-    human = command("fault", "list", "--lab", lab).stdout
-    assert "until it is undone" in human
-    assert fault(lab, "undo", str(injected["id"]))["text"] == "cut r1-r2"
-    assert fault(lab, "list") == []
-    assert carrier(lab, "r2", "r2-eth0")
-
-
-def test_several_targets_and_parameters(lab: str) -> None:
-    (two,) = fault(lab, "inject", "cut", "r1-r2,r3-r4")
-    assert two["links"] == ["r1-r2", "r3-r4"]
-    (slow,) = fault(lab, "inject", "degrade", "r2-r3", "rate=10Mbit")
-    assert slow["parameters"] == {"rate": 10_000_000}
-    (killed,) = fault(lab, "inject", "kill", "pimd@site-router")
-    assert killed["daemon"] == "pimd"
-    assert killed["nodes"][0] in ("s1", "s2", "s3")
-    for each in (killed, slow, two):
-        fault(lab, "undo", str(each["id"]))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "words"),
-    [
-        (["inject", "cutt", "r1-r2"], 2, "did you mean cut?"),
-        (["inject", "cut", "r1-r9"], 2, "there is no link 'r1-r9'"),
-        (["inject", "crash", "r1-r2"], 2, "crash takes nodes"),
-        (["inject", "degrade", "r1-r2"], 2, "at least one of rate"),
-        (["inject", "degrade", "r1-r2", "loss=1%"], 2, "no impairment engine is on it"),
-        (["inject", "degrade", "r1-r2", "loss"], 2, "PARAMETER=VALUE"),
-        (["inject", "cut", "r1-r2", "--for", "soon"], 2, "'soon' is not a duration"),
-        (["inject", "kill", "agent@r1"], 2, "scheme pim-ssm has no agent on r1"),
-        (["inject", "kill", "controller"], 2, "no controller"),
-        (["undo", "4711"], 2, "no fault 4711"),
-    ],
-)
-def test_a_wrong_fault_is_told(lab: str, arguments: list[str], status: int, words: str) -> None:
-    done = command("fault", *arguments, "--lab", lab)
-    assert done.returncode == status, done.stderr
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_lab_that_does_not_run_is_told(lab: str) -> None:
-    done = command("fault", "list", "--lab", "nowhere")
-    assert done.returncode == 2
-    assert "no lab 'nowhere' is running" in done.stderr
-    assert lab in done.stderr

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -224,25 +223,3 @@ def test_wrong_requests_end_with_status_2(arguments: list[str], status: int, wor
     assert done.returncode == status
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_hands_on(tmp_path: Path) -> None:
-    name = f"hands{os.getpid()}"
-    up = command("up", "fig0", "--lab", name, "--json")
-    assert up.returncode == 0, up.stderr
-    try:
-        nodes: list[str] = json.loads(up.stdout)["nodes"]
-        rows: list[dict[str, Any]] = json.loads(command("status", "--json").stdout)
-        (row,) = [r for r in rows if r["lab"] == name]
-        assert row["phase"] == "up"
-        assert set(row["nodes"]) == set(nodes)
-        assert command("exec", "--lab", name, nodes[0], "hostname").stdout.strip() == nodes[0]
-        assert command("exec", "--lab", name, nodes[0], "sh", "-c", "exit 5").returncode == 5
-        assert "has no node" in command("exec", "--lab", name, "nobody", "true").stderr
-        second = command("up", "fig0", "--lab", name)
-        assert second.returncode == 1
-        assert "exists already" in second.stderr
-    finally:
-        down = command("down", "--lab", name, "--json")
-    assert down.returncode == 0, down.stderr
-    assert name not in registry.labs()
