@@ -9,6 +9,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
+from scheme_lab import topology
 from small_lab import DEADLINE_S, wait_for
 from streams import PORT, Receiver
 
@@ -22,7 +23,7 @@ from testbed.schemes.ingress_replication import router_id
 from testbed.schemes.sr_p2mp import SrP2mp
 
 Json = dict[str, Any]
-TOPOLOGY = """
+GRID = topology("""
 name: grid
 defaults:
   link: {rate: 500Mbit, mtu: 9000, cost: 10}
@@ -43,7 +44,7 @@ links:
   - [s1, s4]
   - [s4, s5]
   - {a: s2, b: s5, cost: 12}
-"""
+""")
 IN_FLIGHT = 0.5  # how often a change is not waited for
 
 

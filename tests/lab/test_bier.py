@@ -6,11 +6,11 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import pytest
+from scheme_lab import PATIENT_BFD, SchemeLab
 from small_lab import DEADLINE_S, wait_for
 from streams import Stream, command_line
 
@@ -18,12 +18,7 @@ from testbed.control.bier_config import COMMANDS
 from testbed.control.commands import ask
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.program import ForwarderDaemon
-from testbed.lab.capabilities import frr_version
-from testbed.lab.lab import Lab
-from testbed.plan.build import make_plan
-from testbed.plan.timers import BfdTimers, profile
 from testbed.plan.types import Role
-from testbed.schemes.base import router_configs
 from testbed.schemes.bier import Bier, bfr_ids
 from testbed.spec.load import load_topology
 from testbed.spec.topology import Router
@@ -32,41 +27,23 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="nee
 
 ATTEMPTS = 5
 NUMBERS = count(1)  # of flows: each test has its own
-# What fails here loses its carrier, or is none of BFD's business; on a loaded host BFD would see failures of its own.
-TIMERS = replace(profile("fast"), bfd=BfdTimers(interval=300, multiplier=3))
 
 
-class BierLab:
-    """The ring of three sites, with the scheme started; some of its core routers may be no BFRs."""
+class BierLab(SchemeLab[Bier]):
+    """The ring of three sites; some of its core routers may be no BFRs."""
 
     def __init__(self, without: tuple[str, ...] = (), **options: Any) -> None:
         self.without, self.options = without, options
-        self.scheme = Bier(options)
-        topology = load_topology("ring")
+        ring = load_topology("ring")
         plain = {name: Router(kind="router", bier=False) for name in without}
-        plan = make_plan(topology.model_copy(update={"nodes": topology.nodes | plain}))
-        self.lab = Lab(plan, router_configs(plan, self.scheme, TIMERS, frr_version()))
-        self.sites = [node.name for node in plan.hosts if node.name != plan.repository]
+        super().__init__(ring.model_copy(update={"nodes": ring.nodes | plain}), Bier(options), PATIENT_BFD)
+        plan = self.lab.plan
         self.bfir = plan.repository_edge
         core = {node.name for node in plan.nodes.values() if node.role is Role.CORE}
         self.ring = [link.name for link in plan.links.values() if {link.a.node, link.b.node} <= core]
 
-    def __enter__(self) -> BierLab:
-        try:
-            self.lab.start()
-            self.lab.wait_for_igp()
-            self.scheme.start(self.lab)
-            self.scheme.wait_ready(self.lab)
-        except BaseException:
-            self.lab.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.lab.stop()
-
     def stream(self, number: int, hosts: list[str] | None = None) -> Stream:
-        hosts = hosts or self.sites
+        hosts = hosts or self.hosts
         flow = self.scheme.flow(number)
         self.scheme.prepare(self.lab, flow, self.lab.plan.repository, hosts)
         return Stream(self.lab, flow.group, hosts)
@@ -115,8 +92,8 @@ def test_another_destination_set_touches_no_other_router(built: BierLab) -> None
     for node in built.lab.routers:  # those who listened before have left
         wait_for(lambda n=node: built.state(n.name)["members"] == 0, f"the leaves at {node.name}")
     before = {node.name: _updates(built, node.name) for node in built.lab.routers}
-    built.scheme.prepare(built.lab, built.scheme.flow(240), built.lab.plan.repository, built.sites[:1])
-    built.scheme.prepare(built.lab, built.scheme.flow(240), built.lab.plan.repository, built.sites[1:])
+    built.scheme.prepare(built.lab, built.scheme.flow(240), built.lab.plan.repository, built.hosts[:1])
+    built.scheme.prepare(built.lab, built.scheme.flow(240), built.lab.plan.repository, built.hosts[1:])
     changed = {name for name, count in before.items() if _updates(built, name) != count}
     assert changed == {built.bfir}
 

@@ -6,25 +6,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+from scheme_lab import PATIENT_BFD, SchemeLab
 from small_lab import wait_for
 from streams import Stream
 
 from testbed.lab import vty
-from testbed.lab.capabilities import frr_version
-from testbed.lab.lab import Lab
-from testbed.plan.build import make_plan
-from testbed.plan.timers import BfdTimers, profile
 from testbed.run.faults.board import Board
 from testbed.run.faults.resolve import NoTarget, Scene
 from testbed.run.measure import Stream as Sent
-from testbed.schemes import SCHEMES
-from testbed.schemes.base import router_configs
+from testbed.schemes import SCHEMES, Scheme
 from testbed.spec.faults import Fault
 from testbed.spec.load import load_topology
 
@@ -36,41 +31,26 @@ RUNS = {
     "bier": EVERYWHERE | {"agent", "forwarder"},
     "sr-p2mp": EVERYWHERE | {"agent", "forwarder", "controller"},
 }
-# On a loaded host BFD at 50 ms would see failures of its own.
-TIMERS = replace(profile("fast"), bfd=BfdTimers(interval=300, multiplier=3))
 
 
-class Built:
+class Built(SchemeLab[Scheme]):
     """The ring of three sites under a scheme, with a stream to all of them, and its faults."""
 
     def __init__(self, scheme: str) -> None:
-        self.scheme = SCHEMES[scheme]({})
-        plan = make_plan(load_topology("ring"))
-        self.lab = Lab(plan, router_configs(plan, self.scheme, TIMERS, frr_version()))
-        self.hosts = [node.name for node in plan.hosts if node.name != plan.repository]
+        super().__init__(load_topology("ring"), SCHEMES[scheme]({}), PATIENT_BFD)
         self.events: list[tuple[float, str, dict[str, Any]]] = []
-        flow = self.scheme.flow(1)
-        self.sent = Sent("sync", flow, plan.repository, tuple(self.hosts))
+        self.sent = Sent("sync", self.scheme.flow(1), self.lab.plan.repository, tuple(self.hosts))
         self.board = Board(Scene(self.lab, self.scheme, [self.sent]), lambda *event: self.events.append(event))
 
-    def __enter__(self) -> Built:
-        try:
-            self.lab.start()
-            self.lab.wait_for_igp()
-            self.scheme.start(self.lab)
-            self.scheme.wait_ready(self.lab)
-            self.scheme.prepare(self.lab, self.sent.flow, self.lab.plan.repository, self.hosts)
-            self.stream = Stream(self.lab, self.sent.flow.group, self.hosts)
-            self.stream.flows()
-        except BaseException:
-            self.lab.stop()
-            raise
+    def up(self) -> None:
+        self.scheme.prepare(self.lab, self.sent.flow, self.lab.plan.repository, self.hosts)
+        self.stream = Stream(self.lab, self.sent.flow.group, self.hosts)
+        self.stream.flows()
         self.all_daemons = set(self.lab.daemons)
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.stream.close()
-        self.lab.stop()
+        super().__exit__()
 
     def inject(self, action: str, target: dict[str, Any], **parameters: Any) -> int:
         fault = Fault(at=0, action=action, target=target, **parameters)

@@ -11,12 +11,11 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
+from scheme_lab import CARRIER_ONLY, SQUARE, SchemeLab
 from small_lab import DEADLINE_S, wait_for
 from streams import Stream, command_line
 
@@ -24,67 +23,24 @@ from testbed.control.commands import Answer, ask
 from testbed.control.replication_config import COMMANDS
 from testbed.forwarder.client import Forwarder
 from testbed.forwarder.program import ForwarderDaemon
-from testbed.lab.capabilities import frr_version
-from testbed.lab.lab import Lab
 from testbed.lab.messages import messages_between
-from testbed.plan.build import make_plan
-from testbed.plan.timers import FAST
-from testbed.schemes.base import router_configs
 from testbed.schemes.ingress_replication import IngressReplication
 from testbed.schemes.replication import AGENT
-from testbed.spec.load import load_topology
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
-TOPOLOGY = """
-name: square
-defaults:
-  link: {rate: 500Mbit, mtu: 9000, cost: 10}
-nodes:
-  repo: {kind: repository}
-  r1: {kind: router}
-  s1: {kind: site}
-  s2: {kind: site}
-  s3: {kind: site}
-links:
-  - [repo, r1]
-  - [r1, s1]
-  - [s1, s2]
-  - {a: s2, b: s3, cost: 15}
-  - [r1, s3]
-"""
-# No neighbour is thought dead because this machine is busy: what fails here, fails by its carrier.
-TIMERS = replace(FAST, bfd=None, ospf=replace(FAST.ospf, dead=40))
 TREE = {"repo": ["r1"], "r1": ["s1", "s3"], "s1": ["s2"], "s2": [], "s3": []}
 SITES = ["s1", "s2", "s3"]
 NUMBERS = count(1)  # of trees, and of their Replication-SIDs: each test has its own
 
 
-class ReplicationLab:
+class ReplicationLab(SchemeLab[IngressReplication]):
     """The square, with an agent in each router."""
 
-    def __init__(self, folder: Path, dataplane: str) -> None:
-        self.scheme = IngressReplication({"dataplane": dataplane})
+    def __init__(self, dataplane: str) -> None:
+        super().__init__(SQUARE, IngressReplication({"dataplane": dataplane}), CARRIER_ONLY)
         self.agents = self.scheme.agents
-        (folder / "square.yaml").write_text(TOPOLOGY)
-        plan = make_plan(load_topology(str(folder / "square.yaml")))
-        configs = router_configs(plan, self.scheme, TIMERS, frr_version())
-        self.lab = Lab(plan, configs)
-        self.routers = [node.name for node in plan.routers]
-
-    def __enter__(self) -> ReplicationLab:
-        try:
-            self.lab.start()
-            self.lab.wait_for_igp()
-            self.scheme.start(self.lab)
-            self.scheme.wait_ready(self.lab)
-        except BaseException:
-            self.lab.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.lab.stop()
+        self.routers = [node.name for node in self.lab.plan.routers]
 
     def router_id(self, router: str) -> str:
         loopback = self.lab.plan.nodes[router].loopback
@@ -169,8 +125,8 @@ class ReplicationLab:
 
 
 @pytest.fixture(scope="module", params=["sr-mpls", "srv6"])
-def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicationLab]:
-    with ReplicationLab(tmp_path_factory.mktemp("square"), request.param) as made:
+def built(request: pytest.FixtureRequest) -> Iterator[ReplicationLab]:
+    with ReplicationLab(request.param) as made:
         yield made
 
 

@@ -11,23 +11,19 @@ import os
 import signal
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import leaf_churn
 import pytest
+from scheme_lab import CARRIER_ONLY, SQUARE, SchemeLab
 from small_lab import wait_for
 from streams import Stream
-from test_replication import SITES, TIMERS, TOPOLOGY
+from test_replication import SITES
 
 from testbed.errors import LabError
-from testbed.lab.capabilities import frr_version
-from testbed.lab.lab import Lab
-from testbed.plan.build import make_plan
-from testbed.schemes.base import router_configs
 from testbed.schemes.ingress_replication import router_id
 from testbed.schemes.sr_p2mp import CONTROLLER, SrP2mp
-from testbed.spec.load import load_topology
+from testbed.spec.topology import Topology
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -36,29 +32,11 @@ LINKS = ("r1-s1", "s1-s2", "s2-s3", "r1-s3")
 NUMBERS = count(1)  # of syncs: each test has its own
 
 
-class P2mpLab:
+class P2mpLab(SchemeLab[SrP2mp]):
     """The square, or another topology, with everything in it."""
 
-    def __init__(self, folder: Path, topology: str = TOPOLOGY, **options: Any) -> None:
-        self.scheme = SrP2mp(options)
-        (folder / "topology.yaml").write_text(topology)
-        plan = make_plan(load_topology(str(folder / "topology.yaml")))
-        configs = router_configs(plan, self.scheme, TIMERS, frr_version())
-        self.lab = Lab(plan, configs)
-
-    def __enter__(self) -> P2mpLab:
-        try:
-            self.lab.start()
-            self.lab.wait_for_igp()
-            self.scheme.start(self.lab)
-            self.scheme.wait_ready(self.lab)
-        except BaseException:
-            self.lab.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.lab.stop()
+    def __init__(self, network: Topology = SQUARE, **options: Any) -> None:
+        super().__init__(network, SrP2mp(options), CARRIER_ONLY)
 
     def sync(self, hosts: list[str]) -> Stream:
         """A flow from the repository to these, with packets in it."""
@@ -95,9 +73,9 @@ class P2mpLab:
 
 
 @pytest.fixture(scope="module", params=["sr-mpls pinned", "sr-mpls loose", "srv6 pinned", "srv6 loose"])
-def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P2mpLab]:
+def built(request: pytest.FixtureRequest) -> Iterator[P2mpLab]:
     dataplane, branches = request.param.split()
-    with P2mpLab(tmp_path_factory.mktemp("square"), dataplane=dataplane, branches=branches) as made:
+    with P2mpLab(dataplane=dataplane, branches=branches) as made:
         yield made
 
 
@@ -187,8 +165,8 @@ def test_a_controller_cut_off_from_a_part_goes_on_with_the_rest(built: P2mpLab, 
     wait_for(built.at_rest, "one instance")
 
 
-def test_a_controller_that_was_cut_off_does_not_undo_its_successors_work(tmp_path: Path) -> None:
-    with P2mpLab(tmp_path, controller="s3") as made:
+def test_a_controller_that_was_cut_off_does_not_undo_its_successors_work() -> None:
+    with P2mpLab(controller="s3") as made:
         lab, former = made.lab, made.scheme
         stream = made.sync(HOSTS[:2])
         try:
@@ -216,8 +194,8 @@ def test_a_controller_that_was_cut_off_does_not_undo_its_successors_work(tmp_pat
             made.end(stream)
 
 
-def test_a_standby_tree_takes_over(tmp_path: Path) -> None:
-    with P2mpLab(tmp_path, standby="disjoint", algorithm="steiner", controller="s2") as made:
+def test_a_standby_tree_takes_over() -> None:
+    with P2mpLab(standby="disjoint", algorithm="steiner", controller="s2") as made:
         stream = made.sync(HOSTS[:1])
         try:
             stream.flows()
@@ -232,9 +210,9 @@ def test_a_standby_tree_takes_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"branches": "loose"}, {"dataplane": "srv6"}], ids=["pinned", "loose", "srv6"])
-def test_leaf_churn_leaves_nothing_behind(tmp_path: Path, options: dict[str, str]) -> None:
+def test_leaf_churn_leaves_nothing_behind(options: dict[str, str]) -> None:
     """A hundred changes; bench/churn.py makes a thousand and more."""
-    with P2mpLab(tmp_path, leaf_churn.TOPOLOGY, **options) as made:
+    with P2mpLab(leaf_churn.GRID, **options) as made:
         churn = leaf_churn.LeafChurn(made.lab, made.scheme, seed=1)
         try:
             for number in range(100):
