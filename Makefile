@@ -3,8 +3,8 @@
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
-# Tests share nothing, so any number of processes will do.
-WORKERS ?= auto
+# Tests share nothing, so any number of processes will do; most of their time they wait for a network to settle.
+WORKERS ?= $(shell echo $$(( $$(nproc) + 2 )))
 # What a run below makes of its own `make` or reads from its environment must not depend on how we were called.
 unexport MAKEFLAGS MFLAGS MAKEOVERRIDES ARGS QUICK WORKERS
 
