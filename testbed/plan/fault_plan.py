@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from testbed.errors import Problem, RequestError
 from testbed.plan.types import Plan
-from testbed.spec.check_faults import length
+from testbed.spec.check_faults import claimed, length
 from testbed.spec.fault_claims import members
 from testbed.spec.faults import (
     LINK_ROLES,
@@ -127,7 +127,7 @@ def _clashes(faults: Sequence[tuple[str, Fault]], plan: Plan, actions: Actions) 
     for where, fault in faults:
         for other_where, other in last:
             lasts = length(other, actions)
-            shared = fault.claim(plan.topology).shared(other.claim(plan.topology))
+            shared = claimed(fault, plan.topology, actions).shared(claimed(other, plan.topology, actions))
             if shared and (lasts is None or other.at + lasts >= fault.at):
                 what = f"{shared} is hit at {format_duration(fault.at)} while a fault of {other_where} still lasts"
                 problems.append(Problem(what, where, "let the first fault end before the next one starts"))

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from testbed.spec.document import Finding, Path
 from testbed.spec.explain import explain
-from testbed.spec.fault_claims import fault_nodes, members
+from testbed.spec.fault_claims import Claim, claim, fault_nodes, members
 from testbed.spec.faults import Fault, FaultKind, RandomAction, Target
 from testbed.spec.limits import MAX_TIME
 from testbed.spec.names import find_link, generated_hosts, link_aliases
@@ -45,6 +45,20 @@ def length(fault: Fault, actions: Actions | None) -> float | None:
         return action.length(action.parameters.model_validate(fault.parameters), fault.duration)
     except ValueError:  # pydantic's, too: said elsewhere
         return 0.0
+
+
+def claimed(fault: Fault, topology: Topology, actions: Actions | None) -> Claim:
+    """What a fault has to itself while it lasts, as far as it is named, and as far as its action is known."""
+    links, nodes, daemon = fault.target.link_names, fault.target.node_names, fault.target.daemon
+    if daemon is not None:
+        return claim(topology, links, nodes, daemon.name)
+    action = (actions or {}).get(fault.action)
+    if action is None:
+        return claim(topology, links, ())
+    try:
+        return claim(topology, links, nodes, action.part(action.parameters.model_validate(fault.parameters)))
+    except ValueError:  # said elsewhere
+        return claim(topology, links, ())
 
 
 def one_fault(fault: Fault, topology: Topology, actions: Actions) -> list[Finding]:
@@ -179,10 +193,10 @@ def _overlaps(scenario: Scenario, actions: Actions | None) -> Iterator[Finding]:
     """Of what is named: what is drawn, or found at run time, is looked at then."""
     before: list[tuple[int, Fault]] = []
     for index, fault in sorted(enumerate(scenario.timeline), key=lambda item: item[1].at):
-        mine = fault.claim(scenario.topology)
+        mine = claimed(fault, scenario.topology, actions)
         for place, other in before:  # the latest first
             lasts = length(other, actions)
-            shared = mine.shared(other.claim(scenario.topology))
+            shared = mine.shared(claimed(other, scenario.topology, actions))
             if shared and (lasts is None or other.at + lasts >= fault.at):
                 what = f"{shared} is hit at {format_duration(fault.at)} while timeline[{place}] still lasts"
                 yield Finding(("timeline", index, "at"), what, "let the first fault end before the next one starts")

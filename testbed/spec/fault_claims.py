@@ -11,30 +11,32 @@ from testbed.spec.topology import Controller, Repository, Router, Site, Topology
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Links, whole nodes, and (node, daemon): no two faults have one of them at the same time."""
+    """Links, whole nodes, and parts of nodes (a node with a daemon, or with a kind of messages): no two faults have one
+    of them at the same time."""
 
     links: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
-    daemons: frozenset[tuple[str, str]] = frozenset()
+    parts: frozenset[tuple[str, str]] = frozenset()
 
     def shared(self, other: Claim) -> str:
         """What both claim, in words; "" if nothing."""
         if links := self.links & other.links:
             return f"link {min(links)}"
-        at = {node for node, _ in self.daemons}, {node for node, _ in other.daemons}
+        at = {node for node, _ in self.parts}, {node for node, _ in other.parts}
         if nodes := self.nodes & (other.nodes | at[1]) | other.nodes & at[0]:
             return f"node {min(nodes)}"
-        if daemons := self.daemons & other.daemons:
-            node, name = min(daemons)
+        if parts := self.parts & other.parts:
+            node, name = min(parts)
             return f"{name} of {node}"
         return ""
 
 
-def claim(topology: Topology, links: Iterable[str], nodes: Iterable[str], daemon: str = "") -> Claim:
-    """Of a fault that hits these; with `daemon`, only that process of the nodes. A node is claimed with its links."""
+def claim(topology: Topology, links: Iterable[str], nodes: Iterable[str], part: str = "") -> Claim:
+    """Of a fault that hits these; with `part`, only that of the nodes: a process, a kind of messages. A whole node is
+    claimed with its links."""
     nodes = frozenset(nodes)
-    if daemon:
-        return Claim(daemons=frozenset((node, daemon) for node in nodes))
+    if part and nodes:
+        return Claim(parts=frozenset((node, part) for node in nodes))
     named = {found[0] if (found := find_link(topology, each)) else each for each in links}
     return Claim(frozenset(named) | frozenset(links_of(topology, nodes)), nodes)
 

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal, Protocol, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from testbed.spec.fault_claims import Claim, claim
-from testbed.spec.topology import Topology
 from testbed.spec.types import Duration, Name, Spec
 
 Kind = Literal["link", "node", "daemon"]
@@ -135,14 +133,6 @@ class Fault(Parametrised):
     target: Target
     duration: Duration | None = None
 
-    def claim(self, topology: Topology) -> Claim:
-        """What it has to itself while it lasts, as far as it is named. Messages that nodes lose are claimed as a daemon
-        of theirs would be: their links are free for others."""
-        daemon = self.target.daemon.name if self.target.daemon else ""
-        if self.target.kind == "node" and not daemon:
-            daemon = str(self.parameters.get("messages", ""))
-        return claim(topology, self.target.link_names, self.target.node_names, daemon)
-
 
 class Distribution(Spec):
     """A time drawn at random. Exactly one of: `fixed`; `uniform`: between two; `exponential`: of that mean, cut off at
@@ -207,7 +197,8 @@ class RandomFaults(Spec):
 
 
 class FaultKind(Protocol):
-    """What a scenario has to know of an action: its parameters, the kinds of target that it takes, how long it is."""
+    """What a scenario has to know of an action: its parameters, the kinds of target that it takes, how long it is, and
+    what of a node it hits."""
 
     @property
     def name(self) -> str: ...
@@ -221,6 +212,9 @@ class FaultKind(Protocol):
 
     def length(self, parameters: Any, duration: float | None) -> float | None:
         """Seconds from its beginning to its end; None: it has none. Raises ValueError where they do not fit."""
+
+    def part(self, parameters: Any) -> str:
+        """What of a node it has to itself; "": all of it, its links among it."""
 
 
 def _gather(model: type[Spec], value: Any) -> Any:

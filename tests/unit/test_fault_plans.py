@@ -28,7 +28,7 @@ from testbed.run.faults.direction import sender
 from testbed.run.faults.resolve import NoTarget, Scene, impairable
 from testbed.run.timeline import Timeline
 from testbed.run.tree import grown, sites_by_link, sites_by_router
-from testbed.spec.check_faults import length
+from testbed.spec.check_faults import claimed, length
 from testbed.spec.check_scenario import Known
 from testbed.spec.dump import dump_scenario, dump_timeline
 from testbed.spec.fault_claims import claim, members
@@ -86,7 +86,7 @@ def test_a_plan_follows_from_its_seed_and_leaves_nothing(
         assert lasts is not None
         assert lasts > 0
         for end, other in over:
-            meets = each.claim(RING).shared(other.claim(RING))
+            meets = claimed(each, RING, ACTIONS).shared(claimed(other, RING, ACTIONS))
             assert not meets or end < each.at or end == pytest.approx(each.at, abs=1e-9)
         over.append((each.at + lasts, each))
 
@@ -175,7 +175,8 @@ def test_the_rp_is_the_plans_where_the_topology_does_not_say() -> None:
 
 
 def test_a_node_that_loses_messages_leaves_its_links_to_other_faults() -> None:
-    lost = Fault(at=0, action="drop", target=Target(nodes=("r1",)), parameters={"messages": "pim"}).claim(RING)
+    drop = Fault(at=0, action="drop", target=Target(nodes=("r1",)), parameters={"messages": "pim"})
+    lost = claimed(drop, RING, ACTIONS)
     assert lost.shared(claim(RING, ["r1-r2"], ())) == ""
     assert lost.shared(claim(RING, (), ["r1"], "pimd")) == ""
     assert lost.shared(claim(RING, (), ["r1"])) == "node r1"

@@ -90,6 +90,10 @@ class Action(ABC, Generic[P]):
         """Whether the links that it hits need an impairment engine: it changes more of them than the rate."""
         return False
 
+    def part(self, parameters: P) -> str:
+        """What of a node it has to itself while it lasts, and leaves the rest to other faults; "": all of it."""
+        return ""
+
     def without(self, plan: Plan, strike: Strike[P]) -> tuple[str, ...]:
         """The links that nothing can use while it lasts, at least one way: the IGP has to do without them."""
         return ()

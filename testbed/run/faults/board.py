@@ -13,6 +13,7 @@ from testbed.errors import TestbedError
 from testbed.run.faults import ACTIONS
 from testbed.run.faults.base import Beat, Strike
 from testbed.run.faults.resolve import NoTarget, Scene, resolve
+from testbed.spec.check_faults import claimed
 from testbed.spec.fault_claims import Claim
 from testbed.spec.faults import Fault
 
@@ -57,7 +58,7 @@ class Board:
         if that ends by itself. Raises NoTarget."""
         action = ACTIONS[found.action]
         parameters = action.parameters.model_validate(found.parameters)
-        claim = found.claim(self._scene.lab.plan.topology)
+        claim = claimed(found, self._scene.lab.plan.topology, ACTIONS)
         with self._changed:
             while other := next((c for c in self._courses.values() if c.claim.shared(claim)), None):
                 if self._closed:

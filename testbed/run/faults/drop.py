@@ -54,6 +54,9 @@ class Drop(Action[Losses]):
         if shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
             raise MachineError("there is no nft on this machine, which drops control messages", "apt install nftables")
 
+    def part(self, parameters: Losses) -> str:
+        return parameters.messages
+
     def inject(self, lab: Lab, strike: Strike[Losses]) -> None:
         asked = strike.parameters
         chance = "" if asked.probability >= 1 else f" numgen random mod {_SCALE} < {round(asked.probability * _SCALE)}"
