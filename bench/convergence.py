@@ -4,8 +4,8 @@
 
 In one lab a scheme, every link between core routers is cut in turn, and restored once the IGP stands again. All the
 while a probe a millisecond goes from the repository to some sites, once to the scheme's group and once by unicast to
-each; the kernel stamps their arrival. Of every cut that interrupts unicast to a site: how long either was away, and the
-difference. With BIER also how long after the kernel's notification of a route the router's agent heard of it (`heard`)
+each; the kernel stamps their arrival. Of every cut that interrupts either at a site: how long each was silent, however short, and
+the difference: a host that is late is late for both. With BIER also how long after the kernel's notification of a route the router's agent heard of it (`heard`)
 and the forwarder had confirmed what follows (`bift`). With SR-P2MP, of every cut that made another tree, how long after
 the controller read of it (`lsa-heard`): the tree was there (`computed`), the last router but the root had its part in
 force (`programmed`), and the root had switched (`controller`: all that is the controller's and the agents').
@@ -46,7 +46,7 @@ PERIOD = 0.001
 SETTLE = 1.5  # seconds of probes before and after a cut: longer than any repair that is wanted here
 UNICAST, MULTICAST = 6001, 6002
 MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, SO_TIMESTAMPNS = 42, 46, 35
-GAP = 0.004  # seconds without a probe that are an outage
+GAP = 0.004  # seconds without a probe that are an outage; the other kind's silence counts as it is
 LONGEST = 0.3  # seconds: what an agent has not looked at for so long, changed nothing
 
 
@@ -81,13 +81,10 @@ class Probes:
             key.data[0].close()
         self._selector.close()
 
-    def outage(self, host: str, kind: str, start: float, end: float) -> float:
-        """The longest silence between two moments, in seconds; 0 if there was none worth the name."""
+    def silence(self, host: str, kind: str, start: float, end: float) -> float:
+        """The longest between two moments, in seconds."""
         times = [t for t in self.arrivals[host, kind] if start <= t <= end]
-        if len(times) < 2:
-            return end - start
-        gap = max(b - a for a, b in pairwise(times))
-        return gap if gap > GAP else 0.0
+        return max((b - a for a, b in pairwise(times)), default=end - start)
 
     def _send(self) -> None:
         due = time.monotonic()
@@ -229,9 +226,9 @@ def measure(topology: str, name: str, cuts: int) -> list[dict[str, Any]]:
                 time.sleep(SETTLE)
                 end = time.time()
                 for host in hosts:
-                    unicast = probes.outage(host, "unicast", start - 0.1, end)
-                    multicast = probes.outage(host, "multicast", start - 0.1, end)
-                    if unicast or multicast:
+                    unicast = probes.silence(host, "unicast", start - 0.1, end)
+                    multicast = probes.silence(host, "multicast", start - 0.1, end)
+                    if max(unicast, multicast) > GAP:
                         rows.append({"link": link, "site": host, "unicast_s": unicast, "multicast_s": multicast})
                 lab.restore(link)
                 lab.wait_for_igp()

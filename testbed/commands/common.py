@@ -68,8 +68,8 @@ def find_node(state: registry.LabState, node: str) -> int:
 def find_end(state: registry.LabState, link: str, node: str | None) -> tuple[str, str]:
     """The node and the interface at one end of a link, named either way round; at `node`'s end, else at the first.
     Raises RequestError."""
-    a, _, b = link.partition("-")
-    ends = state.links.get(link) or state.links.get(f"{b}-{a}")
+    reversed_names = {"-".join(reversed(tuple(ends))): ends for ends in state.links.values()}
+    ends = state.links.get(link) or reversed_names.get(link)
     if ends is None:
         meant = difflib.get_close_matches(link, state.links, 3) or list(state.links)
         raise RequestError(f"lab {state.lab} has no link {link!r}; it has: {', '.join(meant)}")

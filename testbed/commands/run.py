@@ -28,6 +28,9 @@ def add(commands: Commands) -> None:
         metavar="|".join(get_args(Detection)),
         help="by what routers learn that a link has failed, instead of the scenario's",
     )
+    parser.add_argument(
+        "--capture", action="append", default=[], metavar="LINK", help="write its packets down; may be given several times"
+    )
     parser.add_argument("--out", type=Path, help="the bundle's directory; default results/<scenario>-<time>")
     parser.add_argument("--keep", action="store_true", help="keep the delivered files, in the bundle")
     json_flag(parser)
@@ -53,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
             timeline=options.timeline,
             detection=options.detection,
             impairments=options.impairments,
+            capture=tuple(options.capture),
         ),
     )
     impaired = not options.without_impairments

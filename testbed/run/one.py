@@ -18,6 +18,7 @@ from testbed.plan.types import Plan
 from testbed.record import Event, FlowResult, LinkResult, Outcome, Run, SiteResult, fault_words
 from testbed.run import counters
 from testbed.run.background import Crowd, make_crowd
+from testbed.run.captures import Captures
 from testbed.run.evidence import keep_configs, keep_logs, keep_timeline, keep_trees
 from testbed.run.faults import ACTIONS
 from testbed.run.faults.resolve import Scene, impairable
@@ -34,6 +35,7 @@ from testbed.run.timeline import Timeline
 from testbed.run.transports import transport_for
 from testbed.schemes import Scheme, make_scheme, router_configs
 from testbed.spec.check_faults import length
+from testbed.spec.names import find_link
 from testbed.spec.scenario import SchemeChoice
 from testbed.transfer.session import Session
 
@@ -74,6 +76,7 @@ class _One:
         self.scheme = make_scheme(choice)
         self.lab: Lab | None = None
         self.instruments: Instruments | None = None
+        self.captures: Captures | None = None
         self.timeline: Timeline | None = None
         self.syncs: list[SyncRun] = []
         self.crowd = Crowd()
@@ -174,6 +177,10 @@ class _One:
         probed, joined = (*streams, *self.crowd.watched), self.crowd.silent
         instruments = Instruments(lab, probed, probe, self.folder, self._emit, self.name, joined)
         self.instruments = instruments
+        topology = self.job.plan.topology
+        captured = [found[0] for ref in self.job.scenario.capture if (found := find_link(topology, ref)) is not None]
+        self.captures = Captures(lab, captured, self.folder)
+        self.captures.start()
         instruments.start()
         self._phase("waiting for the first probe at every site")
         self.bringup["first_probe_s"] = instruments.wait_for_probes()
@@ -251,6 +258,8 @@ class _One:
             for event in self.scheme.events(self.lab):
                 self.instruments.record(event.t, event.kind, event.router, event.detail)
             self.instruments.stop()
+        if self.captures is not None:
+            self.captures.stop()
         for sync in self.syncs:
             sync.session.stop()
 

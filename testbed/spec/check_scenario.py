@@ -21,7 +21,7 @@ from testbed.spec.limits import (
     PROBE_OVERHEAD,
     TRANSPORT_OVERHEAD,
 )
-from testbed.spec.names import link_names
+from testbed.spec.names import link_aliases, link_names
 from testbed.spec.scenario import Scenario
 from testbed.spec.suggest import did_you_mean
 from testbed.spec.topology import Repository, Site, Topology
@@ -60,7 +60,7 @@ def scenario_findings(scenario: Scenario, known: Known | None, *, topology: bool
     found += fault_findings(scenario, known.actions if known else None, topology=topology)
     found += _background(scenario)
     if topology:
-        found += [*_destinations(scenario), *_packets(scenario), *_rate(scenario)]
+        found += [*_destinations(scenario), *_packets(scenario), *_rate(scenario), *_captures(scenario)]
     return found
 
 
@@ -74,6 +74,13 @@ def _background(scenario: Scenario) -> Iterator[Finding]:
     if asked.watched and scenario.probe.interval == 0:
         what = "background flows are watched by probes, and the scenario has none"
         yield Finding(("background", "watched"), what, "give probe an interval, or say watched: 0")
+
+
+def _captures(scenario: Scenario) -> Iterator[Finding]:
+    links = link_aliases(scenario.topology)
+    for index, name in enumerate(scenario.capture):
+        if name not in links:
+            yield Finding(("capture", index), f"there is no link {name!r}", did_you_mean(name, links, "links"))
 
 
 def ideal_tree(topology: Topology, sites: Collection[str]) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ class Overrides:
     timeline: str | None = None
     detection: str | None = None
     impairments: str | None = None
+    capture: Sequence[str] = ()
 
 
 def load_topology(ref: str, *, base: Path | None = None) -> Topology:
@@ -138,13 +139,15 @@ def _override(scenario: Scenario, overrides: Overrides, known: Known | None, pro
             field = Scenario.model_fields[key]
             flag = {"repetitions": "--repeat"}.get(key, f"--{key}")
             changes[key] = _value(field.rebuild_annotation(), text, flag, problems)
+    if overrides.capture:
+        changes["capture"] = tuple(overrides.capture)
     if overrides.timeline is not None:
         timeline = _timeline(overrides.timeline, problems)
         changes |= {"timeline": timeline, "random_faults": ()}
     if problems or not changes:
         return scenario
     changed = scenario.model_copy(update=changes)
-    flags = {"schemes": "--scheme", "syncs": "--size", "timeline": "--timeline"}
+    flags = {"schemes": "--scheme", "syncs": "--size", "timeline": "--timeline", "capture": "--capture"}
     for finding in scenario_findings(changed, known):
         problems.append(Problem(finding.what, flags.get(str(finding.path[0]), ""), finding.hint))
     return changed

@@ -122,6 +122,9 @@ class Scenario(Spec):
     no BFD; `bfd-3x50` and `bfd-3x300`, three missing BFD packets at 50 or 300 ms; `dead-timer`, OSPF's own. With the
     latter three a link that is cut keeps its carrier, as behind a switch or a transport network that does not pass the
     failure on. None: carrier, and what BFD the timers have beside it.
+
+    `capture`: links whose packets each run writes into its folder, `pcap/<link>.pcap`, as far as their headers go. That
+    takes time of the host's.
     """
 
     name: Name
@@ -137,5 +140,6 @@ class Scenario(Spec):
     background: Background | None = None
     timeline: tuple[Fault, ...] = ()
     random_faults: tuple[RandomFaults, ...] = ()
+    capture: tuple[Name, ...] = ()
     repetitions: Annotated[int, Field(ge=1, le=1000)] = 1
     seed: int = 1

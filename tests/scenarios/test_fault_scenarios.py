@@ -33,7 +33,7 @@ random_faults:
     duration: 500ms
     actions:
       - {action: crash, target: {role: core-router}}
-      - {action: degrade, target: {role: core-link}, rate: 10Mbit}
+      - {action: degrade, target: {role: core-link}, rate: 10Mbit, delay: 5ms, loss: 1%}
 """
 
 

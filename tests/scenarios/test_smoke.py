@@ -110,7 +110,7 @@ def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path
 
 def test_faults_show_at_the_sites_behind_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # the bundle's default place is relative to where the user stands
-    done = command("run", "smoke", *SMALL)
+    done = command("run", "smoke", *SMALL, "--capture", "r2-r1")
     (out,) = (tmp_path / "results").iterdir()
     assert f"report: results/{out.name}/report.html" in done.stdout
     (run,) = read_bundle(out).runs
@@ -118,6 +118,8 @@ def test_faults_show_at_the_sites_behind_the_link(tmp_path: Path, monkeypatch: p
     hit = {s.name for s in run.sites if any("cut" in o.cause and "restored" not in o.cause for o in s.outages)}
     assert hit, "a cut on the tree must be seen"
     assert hit < {s.name for s in run.sites}, "the site in front of the cut must not see it"
+    (packets,) = (out / "runs").glob("*/pcap/r1-r2.pcap")
+    assert packets.stat().st_size > 256 * 24 * 2**20 / 9000  # of the model, and of all else, the first 256 octets
 
 
 def test_ctrl_c_still_writes_the_bundle(tmp_path: Path) -> None:

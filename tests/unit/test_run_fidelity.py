@@ -69,11 +69,14 @@ def test_idle_ratio_of_each_core() -> None:
 def test_turns_are_put_together_by_name() -> None:
     before = {("a", "mcfwd", 1): (1_000_000, 10), ("b", "mcfwd", 2): (0, 1), ("b", "zebra", 3): (0, 7)}
     after = {
-        ("a", "mcfwd", 1): (3_000_000, 30),  # 2 ms in 20 turns
-        ("b", "mcfwd", 9): (9_000_000, 3),  # started anew: 9 ms in 3
+        ("a", "mcfwd", 1): (21_000_000, 210),  # 20 ms in 200 turns
+        ("b", "mcfwd", 9): (90_000_000, 300),  # started anew: 90 ms in 300
+        ("c", "mcfwd", 4): (9_000_000, 3),  # too few to have a mean of their own
         ("b", "zebra", 3): (0, 7),  # no turn at all
     }
-    assert delays(before, after) == {"mcfwd": Delay(round(11 / 23, 4), 3.0, "b")}
+    assert delays(before, after) == {"mcfwd": Delay(round(119 / 503, 4), 0.3, "b")}
+    few = {("a", "mcfwd", 1): (3_000_000, 30), ("c", "mcfwd", 4): (9_000_000, 3)}
+    assert delays({}, few)["mcfwd"].worst_node == "a"
 
 
 def test_what_forwarders_dropped_meanwhile() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from testbed.run.fidelity.kernel import parse_schedstat
 
 SOFTIRQ = "ksoftirqd"
+FEW = 100  # turns: with fewer, one late one is the mean, and what runs so seldom delays no stream of packets
 
 Process = tuple[str, str, int]  # the node, what runs there, and its number: ("r1", "mcfwd", 4711)
 Turns = dict[Process, tuple[int, int]]  # ns waited for a core, and turns got, since its start
@@ -17,7 +18,8 @@ Turns = dict[Process, tuple[int, int]]  # ns waited for a core, and turns got, s
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """How long the processes of one name waited for each turn, in ms: all nodes' mean, and the worst node's."""
+    """How long the processes of one name waited for each turn, in ms: all nodes' mean, and that of the worst node that
+    had more than a FEW turns, if any had."""
 
     mean_ms: float
     worst_ms: float
@@ -58,6 +60,7 @@ def delays(before: Turns, after: Turns) -> dict[str, Delay]:
     found = {}
     for name, nodes in sorted(grown.items()):
         mean = sum(waited for _, waited, _ in nodes) / sum(turns for _, _, turns in nodes)
-        worst_node, waited, turns = max(nodes, key=lambda n: n[1] / n[2])
+        counted = [node for node in nodes if node[2] >= FEW] or [max(nodes, key=lambda n: n[2])]
+        worst_node, waited, turns = max(counted, key=lambda n: n[1] / n[2])
         found[name] = Delay(round(mean / 1e6, 4), round(waited / turns / 1e6, 4), worst_node)
     return found
