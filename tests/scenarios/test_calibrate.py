@@ -37,13 +37,13 @@ def slow_ring(path: Path, rate: str) -> Path:
 
 def test_a_rate_is_found_saved_and_warned_of(tmp_path: Path, state: Path) -> None:
     before = leftovers(set())
-    file = slow_ring(tmp_path, "2Mbit")
+    file = slow_ring(tmp_path, "1.03Mbit")  # less than this no calibration tries: there is one trial
     done = command("calibrate", str(file), "--json")
     told = json.loads(done.stdout)
     found = told["schemes"]["pim-ssm"]
     # Not even so little is carried faithfully where other work takes all cores: that is said, and is status 1.
     assert done.returncode == (0 if found["rate"] else 1), done.stderr
-    assert found["asked"] == found["tried"][0]["rate"] == 1_940_000
+    assert found["asked"] == found["tried"][0]["rate"] == 999_100
     assert all(t["carried"] or t["reason"] for t in found["tried"])
     assert found["rate"] is None or found["rate"] == max(t["rate"] for t in found["tried"] if t["carried"])
     (saved,) = (state / "calibrations").iterdir()
@@ -53,10 +53,10 @@ def test_a_rate_is_found_saved_and_warned_of(tmp_path: Path, state: Path) -> Non
     assert not list(tmp_path.glob("llmsync-calibrate-*"))
     assert not leftovers(before)
 
-    kept["carried"]["pim-ssm"]["rate"] = 10**6
+    kept["carried"]["pim-ssm"]["rate"] = 500_000
     saved.write_text(json.dumps(kept))
-    run = command("run", str(file), "--out", str(tmp_path / "bundle"), "--json")
-    assert "pim-ssm is to send 1.94 Mb/s, and this machine carries at most 1 Mb/s of it faithfully" in run.stderr
+    run = command("run", str(file), "--size", "64KiB", "--out", str(tmp_path / "bundle"), "--json")
+    assert "pim-ssm is to send 999.1 kb/s, and this machine carries at most 500 kb/s of it faithfully" in run.stderr
     (warning,) = json.loads(run.stdout)["warnings"]
     assert "expect invalid runs" in warning
 

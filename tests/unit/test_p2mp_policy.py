@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from p2mp_sim import Area, Connection, FakeAgents
 
+from testbed.control.p2mp.actions import Reply, Report, Resync, Send
 from testbed.control.p2mp.instances import ORDERS
 from testbed.control.p2mp.plans import MODES
-from testbed.control.p2mp.policy import Policies, Reply, Report, Resync, Send
+from testbed.control.p2mp.policy import Policies
 from testbed.control.p2mp.request import CandidatePath, Request
 from testbed.control.p2mp.trees import ALGORITHMS
 from testbed.control.replication import Held, PolicyId, SegmentId
@@ -501,8 +502,8 @@ def test_a_restart_in_the_midst_leaves_no_orphans() -> None:
 
 
 def test_numbers_begin_anew_and_spare_those_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("testbed.control.p2mp.policy.LAST_SID", 3)
-    monkeypatch.setattr("testbed.control.p2mp.policy.LAST_INSTANCE", 3)
+    monkeypatch.setattr("testbed.control.p2mp.numbers.LAST_SID", 3)
+    monkeypatch.setattr("testbed.control.p2mp.numbers.LAST_INSTANCE", 3)
     world = diamond()
     kept = Request(PolicyId(world.area.router(3), 1), frozenset({world.area.router(5)}), ())
     world.command(kept)

@@ -24,10 +24,11 @@ from typing import Any
 
 from testbed.control.fields import Fields
 from testbed.control.ospf_api import Lost, LsaEvent, OspfApi, OspfApiError
+from testbed.control.p2mp.actions import Action, Reply, Report, Resync, Send
 from testbed.control.p2mp.config import ControllerConfig
 from testbed.control.p2mp.graph import Graph, Topology
 from testbed.control.p2mp.links import AgentLink, Traffic
-from testbed.control.p2mp.policy import Action, Policies, Reply, Report, Resync, Send
+from testbed.control.p2mp.policy import Policies
 from testbed.control.p2mp.request import Request
 from testbed.control.program import Program
 from testbed.control.replication import Held, PolicyId

@@ -24,56 +24,19 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import Any
 
+from testbed.control.p2mp.actions import Action, Json, Reply, Report, Resync, Send
 from testbed.control.p2mp.agents import Agent
 from testbed.control.p2mp.graph import Graph
 from testbed.control.p2mp.instances import ORDERS, Instance
+from testbed.control.p2mp.numbers import Numbers
 from testbed.control.p2mp.plans import Plan, make_plan
 from testbed.control.p2mp.request import Request
 from testbed.control.p2mp.trees import Constraints, Tree, make_tree
 from testbed.control.replication import Held, PolicyId, Segment, SegmentId
 
-Json = dict[str, Any]
-LAST_SID = 60000  # of those that are allocated; what is beyond is given by hand (ingress replication)
-LAST_INSTANCE = 65535
 COMMAND_PATIENCE = 10.0  # seconds for a root to switch before a command is answered with an error
 BACKOFF = (0.1, 30.0)  # seconds until an agent that refused something is asked again: first, and at most
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """A program request to an agent."""
-
-    router: IPv4Address
-    seq: int
-    request: Json
-
-
-@dataclass(frozen=True, slots=True)
-class Resync:
-    """Ask an agent for its state again."""
-
-    router: IPv4Address
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The answer to a command."""
-
-    to: Hashable
-    answer: Json
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Something that happened, for whoever reads the events file."""
-
-    kind: str
-    detail: Json
-
-
-Action = Send | Resync | Reply | Report
 
 
 @dataclass(slots=True)
@@ -124,9 +87,7 @@ class Policies:
         self._started: float | None = None
         self._settled = False
         self._seq = 0
-        self._last_sid = 0
-        self._sids_wrapped = False
-        self._last_instance: dict[PolicyId, int] = {}
+        self._numbers = Numbers()
         self._stale: set[PolicyId] = set()  # trees to be computed
         self._touched: set[PolicyId] = set()  # to be looked at
         self._advancing: set[PolicyId] = set()  # the same, where no instance became complete
@@ -168,10 +129,7 @@ class Policies:
         first, self._weigh = not agent.met, True
         agent.learn(t, held)
         for segment in held.segments.values():
-            policy_id = segment.id.policy
-            self._last_instance[policy_id] = max(segment.id.instance, self._last_instance.get(policy_id, 0))
-            if segment.sid <= LAST_SID:
-                self._last_sid = max(segment.sid, self._last_sid)
+            self._numbers.seen(segment)
         self._confirmed(router, {*held.segments, *agent.wanted})
         if self._settled:
             if first:
@@ -509,33 +467,19 @@ class Policies:
 
     def _make(self, policy: _Policy, preference: int, plan: Plan) -> Instance:
         policy_id = policy.request.id
-        segment_id = SegmentId(*policy_id, self._new_instance(policy_id))
-        instance = Instance.make(segment_id, self._new_sid(), plan, preference)
+        number = self._numbers.instance(policy_id, lambda: self._used_instances(policy_id))
+        instance = Instance.make(SegmentId(*policy_id, number), self._numbers.sid(self._used_sids), plan, preference)
         policy.instances[instance.id.instance] = instance
         return instance
 
-    def _new_instance(self, policy_id: PolicyId) -> int:
-        """The next one, so that what is in the area of an old one is not taken for it."""
-        number = self._last_instance.get(policy_id, 0) + 1
-        if number > LAST_INSTANCE:
-            held = (each for agent in self.agents.values() for each in (*agent.confirmed.segments, *agent.wanted))
-            used = {segment_id.instance for segment_id in held if segment_id.policy == policy_id}
-            used |= self._policies[policy_id].instances.keys()
-            # The last stays the last: it is looked for like this from now on.
-            return next(each for each in range(1, LAST_INSTANCE + 1) if each not in used)
-        self._last_instance[policy_id] = number
-        return number
+    def _used_instances(self, policy_id: PolicyId) -> set[int]:
+        held = (each for agent in self.agents.values() for each in (*agent.confirmed.segments, *agent.wanted))
+        used = {segment_id.instance for segment_id in held if segment_id.policy == policy_id}
+        return used | self._policies[policy_id].instances.keys()
 
-    def _new_sid(self) -> int:
-        if self._last_sid >= LAST_SID:
-            self._last_sid, self._sids_wrapped = 0, True
-        self._last_sid += 1
-        if self._sids_wrapped:
-            used = {each.sid for policy in self._policies.values() for each in policy.instances.values()}
-            used |= {sid for agent in self.agents.values() for sid in agent.sids()}
-            while self._last_sid in used:
-                self._last_sid = self._last_sid % LAST_SID + 1
-        return self._last_sid
+    def _used_sids(self) -> set[int]:
+        used = {each.sid for policy in self._policies.values() for each in policy.instances.values()}
+        return used | {sid for agent in self.agents.values() for sid in agent.sids()}
 
     # -- programming -------------------------------------------------------------------------------------------------
 
