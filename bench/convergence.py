@@ -4,11 +4,12 @@
 
 In one lab a scheme, every link between core routers is cut in turn, and restored once the IGP stands again. All the
 while a probe a millisecond goes from the repository to some sites, once to the scheme's group and once by unicast to
-each; the kernel stamps their arrival. Of every cut that interrupts either at a site: how long each was silent, however short, and
-the difference: a host that is late is late for both. With BIER also how long after the kernel's notification of a route the router's agent heard of it (`heard`)
-and the forwarder had confirmed what follows (`bift`). With SR-P2MP, of every cut that made another tree, how long after
-the controller read of it (`lsa-heard`): the tree was there (`computed`), the last router but the root had its part in
-force (`programmed`), and the root had switched (`controller`: all that is the controller's and the agents').
+each; the kernel stamps their arrival. Of every cut that loses either at a site, two at least: how long each was
+silent, however short, and the difference: a host that is late is late for both, and loses nothing. With BIER also how
+long after the kernel's notification of a route the router's agent heard of it (`heard`) and the forwarder had
+confirmed what follows (`bift`). With SR-P2MP, of every cut that made another tree, how long after the controller read
+of it (`lsa-heard`): the tree was there (`computed`), the last router but the root had its part in force
+(`programmed`), and the root had switched (`controller`: all that is the controller's and the agents').
 Needs root.
 """
 
@@ -46,7 +47,7 @@ PERIOD = 0.001
 SETTLE = 1.5  # seconds of probes before and after a cut: longer than any repair that is wanted here
 UNICAST, MULTICAST = 6001, 6002
 MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, SO_TIMESTAMPNS = 42, 46, 35
-GAP = 0.004  # seconds without a probe that are an outage; the other kind's silence counts as it is
+LOST = 2  # probes that make an outage: one may be lost with a queue
 LONGEST = 0.3  # seconds: what an agent has not looked at for so long, changed nothing
 
 
@@ -54,7 +55,7 @@ class Probes:
     """Probes from the repository to `hosts`, and when they came (CLOCK_REALTIME, as the kernel stamps)."""
 
     def __init__(self, lab: Lab, flow: Flow, hosts: list[str]) -> None:
-        self.arrivals: dict[tuple[str, str], list[float]] = {}
+        self.arrivals: dict[tuple[str, str], list[tuple[float, int]]] = {}
         self._over = threading.Event()
         self._selector = selectors.DefaultSelector()
         source = lab.plan.nodes[lab.plan.repository].interfaces[0].address.ip
@@ -83,15 +84,21 @@ class Probes:
 
     def silence(self, host: str, kind: str, start: float, end: float) -> float:
         """The longest between two moments, in seconds."""
-        times = [t for t in self.arrivals[host, kind] if start <= t <= end]
+        times = [t for t, _ in self.arrivals[host, kind] if start <= t <= end]
         return max((b - a for a, b in pairwise(times)), default=end - start)
 
+    def lost(self, host: str, kind: str, start: float, end: float) -> int:
+        """How many did not come, in the longest run of those, between two moments."""
+        numbers = [number for t, number in self.arrivals[host, kind] if start <= t <= end]
+        return max((b - a - 1 for a, b in pairwise(numbers)), default=LOST)
+
     def _send(self) -> None:
-        due = time.monotonic()
+        due, number = time.monotonic(), 0
         while not self._over.is_set():
+            number += 1
             for target in self._targets:
                 with contextlib.suppress(OSError):  # no route for a moment
-                    self._sender.sendto(b"probe", target)
+                    self._sender.sendto(number.to_bytes(8, "big"), target)
             due = max(due + PERIOD, time.monotonic() - 10 * PERIOD)
             time.sleep(max(0.0, due - time.monotonic()))
 
@@ -101,9 +108,9 @@ class Probes:
                 sock, arrivals = key.data
                 with contextlib.suppress(BlockingIOError):
                     while True:
-                        _, control, _, _ = sock.recvmsg(16, 64)
+                        payload, control, _, _ = sock.recvmsg(16, 64)
                         seconds, nanoseconds = struct.unpack("qq", control[0][2])
-                        arrivals.append(seconds + nanoseconds / 1e9)
+                        arrivals.append((seconds + nanoseconds / 1e9, int.from_bytes(payload, "big")))
 
 
 def _receiver(lab: Lab, host: str, kind: str, flow: Flow, source: str) -> socket.socket:
@@ -226,9 +233,10 @@ def measure(topology: str, name: str, cuts: int) -> list[dict[str, Any]]:
                 time.sleep(SETTLE)
                 end = time.time()
                 for host in hosts:
+                    lost = max(probes.lost(host, kind, start - 0.1, end) for kind in ("unicast", "multicast"))
                     unicast = probes.silence(host, "unicast", start - 0.1, end)
                     multicast = probes.silence(host, "multicast", start - 0.1, end)
-                    if max(unicast, multicast) > GAP:
+                    if lost >= LOST:
                         rows.append({"link": link, "site": host, "unicast_s": unicast, "multicast_s": multicast})
                 lab.restore(link)
                 lab.wait_for_igp()

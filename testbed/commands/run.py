@@ -29,7 +29,11 @@ def add(commands: Commands) -> None:
         help="by what routers learn that a link has failed, instead of the scenario's",
     )
     parser.add_argument(
-        "--capture", action="append", default=[], metavar="LINK", help="write its packets down; may be given several times"
+        "--capture",
+        action="append",
+        default=[],
+        metavar="LINK",
+        help="write its packets down, in the bundle; may be given several times",
     )
     parser.add_argument("--out", type=Path, help="the bundle's directory; default results/<scenario>-<time>")
     parser.add_argument("--keep", action="store_true", help="keep the delivered files, in the bundle")

@@ -15,6 +15,7 @@ _FIDELITY: dict[str, tuple[str, Callable[[float], str]]] = {
     "cpu_idle_min": ("CPU idle, least", fmt.percent),
     "cpu_busy_mean": ("CPU busy, mean", fmt.percent),
     "busy_share": ("Time with no core idle", fmt.percent),
+    "crowded_outage_ms": ("… of the outage that had most of it", fmt.ms),
     "turn_ms": ("Wait for a core, the worst process", lambda v: f"{v:.3f} ms"),
     "forwarder_turn_ms": ("… the worst forwarder", lambda v: f"{v:.3f} ms"),
     "softnet_drops": ("Backlog drops", fmt.count),

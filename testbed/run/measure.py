@@ -6,7 +6,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 from testbed.lab.lab import Lab
 from testbed.lab.waiting import until
 from testbed.plan.paths import unicast_path
-from testbed.record import Event
+from testbed.record import Event, SiteResult
 from testbed.run import counters
+from testbed.run.fidelity.crowding import Crowded, Span, within
 from testbed.run.fidelity.judge import Measured
 from testbed.run.fidelity.rates import LinkRate, asked_rates, link_rates
 from testbed.run.fidelity.steadiness import Steadiness, steadiness
@@ -149,9 +150,9 @@ class Instruments:
         return counted
 
     def measured(self, links: Mapping[counters.Direction, counters.Counters], faulted: Sequence[str], copy: int,
-                 zero: float, end: float | None) -> Measured:
+                 zero: float, end: float | None, sites: Iterable[SiteResult] = ()) -> Measured:
         """What the fidelity of the run is judged by. `copy`: the octets of one copy on a link. The transfer lasted
-        from `zero` to `end` (CLOCK_MONOTONIC; None: not known)."""
+        from `zero` to `end` (CLOCK_MONOTONIC; None: not known). `sites`: whose outages are judged as well."""
         watched = self._watch.end() if self._watch else Watched()
         if end is not None:
             watched = replace(watched, load=watched.load.until(end))
@@ -170,6 +171,7 @@ class Instruments:
             asked_jitter_ms=1e3 * max(self._asked_jitter(), default=0.0),
             sender=max(self.sender_summaries.values(), key=lambda s: s.get("late_p99_ms", 0.0), default={}),
             collector=self.collector_summary,
+            outages=tuple(_crowded(watched.full, zero, sites)),
         )
 
     def stop(self) -> None:
@@ -353,3 +355,11 @@ class Instruments:
     def _address(self, host: str) -> str:
         return str(self._lab[host].spec.interfaces[0].address.ip)
 
+
+def _crowded(full: Sequence[Span], zero: float, sites: Iterable[SiteResult]) -> Iterator[Crowded]:
+    """Of each outage that is over, how much of it found no core idle."""
+    for site in sites:
+        for outage in site.outages:
+            if outage.end_s is not None:
+                start, end = zero + outage.start_s, zero + outage.end_s
+                yield Crowded(site.name, outage.cause, end - start, within(full, start, end))

@@ -275,7 +275,7 @@ class _One:
             times = [s.delivery_s for s in sites if s.delivery_s is not None]
             end = self.zero + max(times) if len(self.syncs) == 1 and len(times) == len(sites) else None
             touched = self.timeline.touched if self.timeline is not None else ()
-            judged = assess(self.instruments.measured(self.grown, touched, copy, self.zero, end))
+            judged = assess(self.instruments.measured(self.grown, touched, copy, self.zero, end, sites))
             skipped = self.timeline.skipped if self.timeline is not None else []
             judged["warnings"] += [f"a fault hit nothing: {each}" for each in skipped]
             checked = self.lab.checked if self.lab is not None else {}

@@ -12,6 +12,7 @@ import pytest
 
 from testbed.plan.build import make_plan
 from testbed.run.counters import Counters
+from testbed.run.fidelity.crowding import Crowded, CrowdingSampler, crowded_spans, within
 from testbed.run.fidelity.forwarders import Forwarded, growth, read_forwarders
 from testbed.run.fidelity.judge import Measured, assess
 from testbed.run.fidelity.kernel import (
@@ -77,6 +78,33 @@ def test_turns_are_put_together_by_name() -> None:
     assert delays(before, after) == {"mcfwd": Delay(round(119 / 503, 4), 0.3, "b")}
     few = {("a", "mcfwd", 1): (3_000_000, 30), ("c", "mcfwd", 4): (9_000_000, 3)}
     assert delays({}, few)["mcfwd"].worst_node == "a"
+
+
+def test_when_no_core_was_idle() -> None:
+    readings = [(0.0, {"cpu0": 5, "cpu1": 5}), (0.1, {"cpu0": 5, "cpu1": 5}), (0.2, {"cpu0": 5, "cpu1": 6}),
+                (0.3, {"cpu0": 5, "cpu1": 6})]  # fmt: skip
+    spans = crowded_spans(readings)
+    assert spans == ((0.0, 0.1), (0.2, 0.3))
+    assert within(spans, 0.05, 0.25) == pytest.approx(0.1)
+    assert within(spans, 0.1, 0.2) == 0
+    assert within((), 0, 1) == 0
+
+
+def test_a_crowded_outage_that_is_short_or_partly_so_is_told_at_most() -> None:
+    def judged(length: float, crowded: float) -> dict[str, Any]:
+        return assess(replace(GOOD, outages=(Crowded("s1-st", "", length, crowded),)))
+
+    assert judged(0.09, 0.09)["warnings"] == []  # too few ticks to tell
+    partly = judged(1.0, 0.3)
+    assert (partly["invalid"], partly["crowded_outage_ms"]) == ("", 300)
+    assert "no core was idle for 300 of the 1000 ms that s1-st was without packets:" in partly["warnings"][0]
+
+
+def test_crowding_is_read_from_the_kernel(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu 1 1 1 1 0 0 0 0\ncpu0 1 1 1 1 0 0 0 0\n")
+    (whole,) = CrowdingSampler(period_s=60, stat=stat).start().stop()
+    assert whole[0] <= whole[1]
 
 
 def test_what_forwarders_dropped_meanwhile() -> None:
@@ -222,6 +250,8 @@ def test_a_good_run_has_nothing_to_say() -> None:
     ("measured", "cause", "words"),
     [
         (watched(load=load(BUSY, BUSY, ONE_CORE)), "cpu", "every core was busy (less than 3% idle) for 67% of"),
+        (replace(GOOD, outages=(Crowded("s2-st", "cut r1-r2", 0.2, 0.15), Crowded("s3-st", "", 0.2, 0.01))),
+         "convergence", "idle for 150 of the 200 ms that s2-st was without packets after cut r1-r2: the routers"),
         (watched(turns={"mcfwd": Delay(1.0, 9.0, "c7")}), "run-queue", "mcfwd of c7 waited 9.0 ms for each turn"),
         (watched(load=load(ONE_CORE, softnet=300)), "softnet", "300 packets dropped"),
         (watched(udp={"s1-st": (9000, 20), "s2-st": (9000, 0)}), "sockets", "full socket buffers (s1-st: 20)"),

@@ -6,11 +6,12 @@ is a constant here; docs/fidelity.md says why it is where it is, and what was me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from testbed.run.counters import Counters, Direction
+from testbed.run.fidelity.crowding import Crowded
 from testbed.run.fidelity.load import IDLE_FLOOR
 from testbed.run.fidelity.rates import LinkRate
 from testbed.run.fidelity.steadiness import Steadiness
@@ -25,6 +26,8 @@ JITTER_LIMIT_MS = 20.0
 LOSS_LIMIT = 0.001
 RATE_LIMIT = 0.9
 RATE_WARNING = 0.95
+CROWDED_SHARE = 0.5
+CROWDED_LEAST_S = 0.1
 
 _SHOWN = 3
 
@@ -36,7 +39,7 @@ class Measured:
     `links`: what each direction carried, all in all; `lossy`: names of the links whose own shape loses packets;
     `faulted`: of those that a fault touched; `faults`: whether there was any. `rates`: see `rates.link_rates`.
     `steadiness`: by destination; `asked_jitter_ms`: the most that the links' shapes ask for on any destination's way.
-    `sender` and `collector` are the two programs' summaries.
+    `sender` and `collector` are the two programs' summaries. `outages`: those at the sites that are over.
     """
 
     watched: Watched = field(default_factory=Watched)
@@ -50,6 +53,7 @@ class Measured:
     asked_jitter_ms: float = 0.0
     sender: Mapping[str, Any] = field(default_factory=dict)
     collector: Mapping[str, Any] = field(default_factory=dict)
+    outages: Sequence[Crowded] = ()
 
     @property
     def packets(self) -> int:
@@ -91,6 +95,7 @@ def _figures(measured: Measured) -> dict[str, Any]:
     return {
         "cpu_idle": watched.load.cores(),
         "busy_share": round(watched.load.busy_share, 4),
+        "crowded_outage_ms": round(1e3 * max((outage.crowded_s for outage in measured.outages), default=0.0), 1),
         "turns": {name: asdict(delay) for name, delay in watched.turns.items()},
         "softnet_drops": watched.load.softnet_drops,
         "socket_drops": {host: lost for host, (_, lost) in watched.udp.items() if lost},
@@ -118,6 +123,20 @@ def _cores(measured: Measured) -> Iterator[Finding]:
     if share:
         text = f"every core was busy (less than {IDLE_FLOOR:.0%} idle) for {share:.0%} of the transfer"
         yield Finding("cpu", text, share > BUSY_SHARE)
+
+
+def _convergence(measured: Measured) -> Iterator[Finding]:
+    """What no core was idle for, all routers computed for one after the other: their own cores would have been faster.
+    Shorter outages are too few of the kernel's ticks to tell."""
+    long = [outage for outage in measured.outages if outage.length_s > CROWDED_LEAST_S]
+    worst = max(long, key=lambda outage: outage.crowded_s, default=None)
+    if worst is not None and worst.crowded_s > CROWDED_LEAST_S / 2:
+        cause = f" after {worst.cause}" if worst.cause else ""
+        text = (
+            f"no core was idle for {worst.crowded_s * 1e3:.0f} of the {worst.length_s * 1e3:.0f} ms that {worst.site} "
+            f"was without packets{cause}: the routers would have been faster on cores of their own"
+        )
+        yield Finding("convergence", text, any(outage.share > CROWDED_SHARE for outage in long))
 
 
 def _turns(measured: Measured) -> Iterator[Finding]:
@@ -213,7 +232,8 @@ def _clock(measured: Measured) -> Iterator[Finding]:
 
 # What says most about the host comes first: it is the reason that is read.
 _CHECKS: tuple[Callable[[Measured], Iterator[Finding]], ...] = (
-    _cores, _turns, _backlog, _forwarders, _sockets, _queues, _crowded, _rates, _sender, _jitter, _probes, _clock,
+    _cores, _convergence, _turns, _backlog, _forwarders, _sockets, _queues, _crowded, _rates, _sender, _jitter, _probes,
+    _clock,
 )  # fmt: skip
 
 

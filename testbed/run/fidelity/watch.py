@@ -10,6 +10,7 @@ from testbed.errors import DelaylineError
 from testbed.forwarder.program import ForwarderDaemon
 from testbed.lab.lab import Lab
 from testbed.run.counters import Direction
+from testbed.run.fidelity.crowding import CrowdingSampler, Span
 from testbed.run.fidelity.forwarders import Forwarded, growth, read_forwarders
 from testbed.run.fidelity.kernel import udp_counts
 from testbed.run.fidelity.load import HostLoad, LoadSampler
@@ -20,7 +21,7 @@ from testbed.run.fidelity.turns import Delay, Turns, delays, read_turns, softirq
 @dataclass(frozen=True, slots=True)
 class Watched:
     """The host while a model was sent. `udp`: datagrams received, and dropped at full socket buffers, by host;
-    `crowded`: packets that an impairment engine dropped for want of room."""
+    `crowded`: packets that an impairment engine dropped for want of room; `full`: when no core was idle."""
 
     load: HostLoad = field(default_factory=HostLoad)
     turns: Mapping[str, Delay] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class Watched:
     forwarders: Mapping[str, Forwarded] = field(default_factory=dict)
     crowded: Mapping[Direction, int] = field(default_factory=dict)
     rates: Sequence[Sample] = ()
+    full: Sequence[Span] = ()
 
 
 class Watch:
@@ -43,12 +45,13 @@ class Watch:
         self._crowded = self._read_engine()
         self._rates = RateSampler(lab.plan, lab.pid_of, directions).start()
         self._load = LoadSampler().start()
+        self._full = CrowdingSampler().start()
         self._watched: Watched | None = None
 
     def end(self) -> Watched:
         """Ask again for what it returned before, if it has ended already."""
         if self._watched is None:
-            load, rates = self._load.stop(), self._rates.stop()
+            load, rates, full = self._load.stop(), self._rates.stop(), self._full.stop()
             now = udp_counts(self._hosts)
             self._watched = Watched(
                 load=load,
@@ -57,6 +60,7 @@ class Watch:
                 forwarders=growth(self._forwarders, self._read_forwarders()),
                 crowded={d: n - self._crowded.get(d, 0) for d, n in self._read_engine().items()},
                 rates=rates,
+                full=full,
             )
         return self._watched
 
