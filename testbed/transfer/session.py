@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any
 
 from testbed.errors import TransferError
+from testbed.lab.waiting import SCALE
 from testbed.record import SiteResult
 from testbed.transfer.base import Delivery, Destination, Fate, Folder, Process, Spawn, Transport
 from testbed.transfer.manifest import NAME
@@ -40,6 +41,7 @@ from testbed.transfer.verifier import Line, Verifier
 # sync-start, first-byte, delivered, corrupt, resumed. Called from the session's threads.
 Notify = Callable[[float, str, str, dict[str, Any]], None]
 
+READY = 60.0 * SCALE  # seconds for processes to be ready: many syncs start theirs at once
 _TICK = 0.02
 _GRACE = 1.0
 _PACE = 1.0  # an attempt that failed is followed by the next no sooner than this after its own start
@@ -100,7 +102,7 @@ class Session:
         """Where a host's files are."""
         return Folder(self._work / host, self._bulk / host / self.delivery.sync)
 
-    def prepare(self, timeout: float = 20.0) -> None:
+    def prepare(self, timeout: float = READY) -> None:
         """Start the verifier and the listeners; return when all are ready.
 
         Raises RequestError (the delivery cannot be made), TransferError (a process died or is not ready in time).
@@ -116,7 +118,7 @@ class Session:
         self._work.mkdir(parents=True, exist_ok=True)
         self._verifier = Verifier(self._watches(), self._work, self._hear)
 
-    def listen(self, timeout: float = 20.0) -> None:
+    def listen(self, timeout: float = READY) -> None:
         """Start the listeners; return when all are ready, and so is the verifier. Raises TransferError."""
         assert self._verifier is not None
         deadline = time.monotonic() + timeout

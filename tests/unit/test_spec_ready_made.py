@@ -141,7 +141,7 @@ def test_backbones_have_the_delays_of_their_kilometres_and_one_way_to_everywhere
     assert bridges <= 4
 
 
-@pytest.mark.parametrize(("name", "behind"), [("wan-8", 4), ("wan-30", 11), ("wan-100", 28)])
+@pytest.mark.parametrize(("name", "behind"), [("wan-8", 4), ("wan-30-cut", 11), ("wan-100-cut", 28)])
 def test_the_backbones_cuts_take_some_sites_that_have_another_way(name: str, behind: int) -> None:
     scenario = load_scenario(name)
     (fault,) = scenario.timeline
@@ -152,3 +152,11 @@ def test_the_backbones_cuts_take_some_sites_that_have_another_way(name: str, beh
     left = _without(scenario.topology, fault.target.link)
     assert all(nx.has_path(left, repo, site) for site in sites)
     assert [str(scheme) for scheme in scenario.schemes] == ["pim-ssm", "bier", "sr-p2mp"]
+
+
+@pytest.mark.parametrize("name", ["wan-30", "wan-100"])
+def test_a_backbone_with_a_cut_is_the_one_without_and_a_cut(name: str) -> None:
+    whole, cut = load_scenario(name), load_scenario(f"{name}-cut")
+    assert not whole.timeline
+    own = {"name", "description", "timeline"}
+    assert whole.model_dump(exclude=own) == cut.model_dump(exclude=own)
