@@ -246,8 +246,8 @@ def threats(study: Study) -> list[str]:
     said = [
         f"All routers, hosts and the harness share one machine{on}: they take CPU time from each other. "
         "The fidelity table says how much was left; runs without enough are invalid. After a fault the routers compute "
-        "their routes at the same time, on these cores one after the other: with more routers, or fewer cores, an outage "
-        "is longer.",
+        "their routes at the same time, on these cores one after the other: the more routers on a core, the longer an "
+        "outage.",
         "Links are emulated (veth pairs, software shaping). Line cards, optics and their failure detection are not; "
         "an administrative cut shows carrier loss at once, where a real fibre may take longer to be noticed.",
         "FRR's forwarding state goes into the Linux kernel: programming hardware tables takes longer.",
