@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import LabError
+from testbed.lab.waiting import SCALE
 
 Handler = Callable[[float, str, str, dict[str, Any]], None]
 # argv, standard input, output and error -> the process.
 Starter = Callable[[Sequence[str], int, int, Any], "subprocess.Popen[bytes]"]
 
-READY_DEADLINE = 30.0
-END_DEADLINE = 20.0
+READY_DEADLINE = 60.0 * SCALE  # seconds
+END_DEADLINE = 60.0 * SCALE
 
 
 class Program:
