@@ -3,9 +3,9 @@
     .venv/bin/python bench/soak.py [--quick] [--json] [--faults N] [--every S] [--seed N] [--scheme NAME ...]
                                    [--topology NAME] [--keep DIR]
 
-Of every action, on links and nodes drawn by role, one after another (--quick: 6, else 200): a gap of 0.3 to 1 s, then a
-fault of 0.5 to 2 s. A sync of 8 MiB to all sites begins every 16 s (each has a
-probe sender and a verifier of its own all the while: with many the host, and its BFD, come to nothing). What is counted must be: all syncs delivered and
+Of every action, on links and nodes drawn by role, one after another (--quick: 6, else 200): a gap of 0.3 to 1 s, then
+a fault of 0.5 to 2 s. A sync of 8 MiB to all sites begins every 16 s (each has a probe sender and a verifier of its
+own all the while: with many the host, and its BFD, come to nothing). What is counted must be: all syncs delivered and
 verified at all sites, every fault that was drawn recorded with its end, nothing left of the lab. `--keep`: where the
 bundles go. Needs root.
 """
