@@ -15,6 +15,7 @@ import pytest
 
 from testbed.bundle import read_bundle
 from testbed.lab import registry
+from testbed.plan.timers import profile
 from testbed.run.fidelity.turns import read_turns
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -67,6 +68,9 @@ def test_a_model_is_delivered_through_a_link_failure(scheme: str, tmp_path: Path
     kinds = [e.kind for e in bundle.events]
     assert kinds.count("fault") == kinds.count("fault-restored") == 1
     fault = next(e for e in bundle.events if e.kind == "fault")
+    restored = next(e for e in bundle.events if e.kind == "fault-restored")
+    (over,) = (e for e in bundle.events if e.kind == "phase" and e.detail["name"].startswith("reading state"))
+    assert over.t >= restored.t + profile("fast").cold_start  # so that what the restoration does is seen
     for kind in ("link-down", "route", *([stage_kind] if own else [])):
         assert any(e.kind == kind and fault.t <= e.t < fault.t + 2 for e in bundle.events), kind
     # Each stage of the cut is known. (Which came first is for the unit tests: a loaded host is late.)
