@@ -31,6 +31,9 @@ ASM_GROUPS = IPv4Network("239.0.0.0/8")
 
 Version = tuple[int, int]
 
+# In the order in which they are started.
+FRR_DAEMONS = ("mgmtd", "zebra", "bfdd", "ospfd", "ospf6d", "pimd")
+
 
 @dataclass(frozen=True, slots=True)
 class PimFeatures:
@@ -132,7 +135,7 @@ def _daemons(pim: PimFeatures | None, underlay: Underlay, timers: Timers, versio
         "ospf6d": underlay.srv6,
         "pimd": pim is not None,
     }
-    return tuple(name for name, needed in wanted.items() if needed)
+    return tuple(name for name in FRR_DAEMONS if wanted[name])
 
 
 def _router(plan: Plan, name: str) -> Node:

@@ -49,16 +49,16 @@ def length(fault: Fault, actions: Actions | None) -> float | None:
 
 def claimed(fault: Fault, topology: Topology, actions: Actions | None) -> Claim:
     """What a fault has to itself while it lasts, as far as it is named, and as far as its action is known."""
-    links, nodes, daemon = fault.target.link_names, fault.target.node_names, fault.target.daemon
-    if daemon is not None:
-        return claim(topology, links, nodes, daemon.name)
+    links, nodes = fault.target.link_names, fault.target.node_names
+    daemon = fault.target.daemon.name if fault.target.daemon else ""
     action = (actions or {}).get(fault.action)
-    if action is None:
-        return claim(topology, links, ())
     try:
-        return claim(topology, links, nodes, action.part(action.parameters.model_validate(fault.parameters)))
+        if action is None:
+            raise ValueError(fault.action)
+        parts = action.parts(action.parameters.model_validate(fault.parameters), daemon)
     except ValueError:  # said elsewhere
-        return claim(topology, links, ())
+        return claim(topology, links, nodes, [daemon]) if daemon else claim(topology, links, ())
+    return claim(topology, links, nodes, parts)
 
 
 def one_fault(fault: Fault, topology: Topology, actions: Actions) -> list[Finding]:

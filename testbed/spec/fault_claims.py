@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from testbed.spec.names import find_link, link_names
@@ -31,12 +31,12 @@ class Claim:
         return ""
 
 
-def claim(topology: Topology, links: Iterable[str], nodes: Iterable[str], part: str = "") -> Claim:
-    """Of a fault that hits these; with `part`, only that of the nodes: a process, a kind of messages. A whole node is
+def claim(topology: Topology, links: Iterable[str], nodes: Iterable[str], parts: Collection[str] = ()) -> Claim:
+    """Of a fault that hits these; with `parts`, only those of the nodes: processes, kinds of messages. A whole node is
     claimed with its links."""
     nodes = frozenset(nodes)
-    if part and nodes:
-        return Claim(parts=frozenset((node, part) for node in nodes))
+    if parts and nodes:
+        return Claim(parts=frozenset((node, part) for node in nodes for part in parts))
     named = {found[0] if (found := find_link(topology, each)) else each for each in links}
     return Claim(frozenset(named) | frozenset(links_of(topology, nodes)), nodes)
 

@@ -213,8 +213,9 @@ class FaultKind(Protocol):
     def length(self, parameters: Any, duration: float | None) -> float | None:
         """Seconds from its beginning to its end; None: it has none. Raises ValueError where they do not fit."""
 
-    def part(self, parameters: Any) -> str:
-        """What of a node it has to itself; "": all of it, its links among it."""
+    def parts(self, parameters: Any, daemon: str) -> Collection[str]:
+        """What of a node it has to itself, where it hits this daemon of it or all ("") of it: processes, kinds of
+        messages. None: the whole node, its links among it."""
 
 
 def _gather(model: type[Spec], value: Any) -> Any:

@@ -31,7 +31,7 @@ from testbed.run.tree import grown, sites_by_link, sites_by_router
 from testbed.spec.check_faults import claimed, length
 from testbed.spec.check_scenario import Known
 from testbed.spec.dump import dump_scenario, dump_timeline
-from testbed.spec.fault_claims import claim, members
+from testbed.spec.fault_claims import Claim, claim, members
 from testbed.spec.faults import LINK_ROLES, NODE_ROLES, Fault, Target
 from testbed.spec.load import Overrides, load_scenario, load_topology
 from testbed.spec.scenario import Scenario
@@ -178,7 +178,7 @@ def test_a_node_that_loses_messages_leaves_its_links_to_other_faults() -> None:
     drop = Fault(at=0, action="drop", target=Target(nodes=("r1",)), parameters={"messages": "pim"})
     lost = claimed(drop, RING, ACTIONS)
     assert lost.shared(claim(RING, ["r1-r2"], ())) == ""
-    assert lost.shared(claim(RING, (), ["r1"], "pimd")) == ""
+    assert lost.shared(claim(RING, (), ["r1"], ["pimd"])) == ""
     assert lost.shared(claim(RING, (), ["r1"])) == "node r1"
     assert lost.shared(lost) == "pim of r1"
 
@@ -186,10 +186,10 @@ def test_a_node_that_loses_messages_leaves_its_links_to_other_faults() -> None:
 def test_a_node_is_claimed_with_its_links_and_a_daemon_alone() -> None:
     node = claim(RING, (), ["r1"])
     assert node.shared(claim(RING, ["r2-r1"], ())) == "link r1-r2"
-    assert node.shared(claim(RING, (), ["r1"], "ospfd")) == "node r1"
-    assert claim(RING, (), ["r1"], "ospfd").shared(node) == "node r1"
-    assert claim(RING, (), ["r1"], "ospfd").shared(claim(RING, (), ["r1"], "pimd")) == ""
-    assert claim(RING, (), ["r1"], "ospfd").shared(claim(RING, (), ["r1"], "ospfd")) == "ospfd of r1"
+    assert node.shared(claim(RING, (), ["r1"], ["ospfd"])) == "node r1"
+    assert claim(RING, (), ["r1"], ["ospfd"]).shared(node) == "node r1"
+    assert claim(RING, (), ["r1"], ["ospfd"]).shared(claim(RING, (), ["r1"], ["pimd"])) == ""
+    assert claim(RING, (), ["r1"], ["ospfd"]).shared(claim(RING, (), ["r1"], ["ospfd"])) == "ospfd of r1"
     assert not node.shared(claim(RING, ["r2-r3"], ()))
 
 
@@ -444,3 +444,14 @@ def test_an_event_says_what_was_asked_and_what_was_hit() -> None:
         "parameters": {"rate": 10_000_000, "towards": "r2"},
         "without": [],
     }
+
+
+def test_all_of_frr_comes_back_with_a_killed_zebra_and_none_of_it_is_started_twice() -> None:
+    def killed(daemon: str) -> Claim:
+        target = Target.model_validate({"daemon": {"node": "r1", "name": daemon}})
+        return claimed(Fault(at=0, action="kill", target=target), RING, ACTIONS)
+
+    assert killed("zebra").shared(killed("pimd")) == "pimd of r1"
+    assert killed("ospfd").shared(killed("zebra")) == "ospfd of r1"
+    assert killed("zebra").shared(killed("agent")) == ""
+    assert killed("ospfd").shared(killed("pimd")) == ""

@@ -6,7 +6,7 @@ An action is one file in this folder with a subclass of `Action`, listed in `ACT
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -90,9 +90,10 @@ class Action(ABC, Generic[P]):
         """Whether the links that it hits need an impairment engine: it changes more of them than the rate."""
         return False
 
-    def part(self, parameters: P) -> str:
-        """What of a node it has to itself while it lasts, and leaves the rest to other faults; "": all of it."""
-        return ""
+    def parts(self, parameters: P, daemon: str) -> Collection[str]:
+        """What of a node it has to itself while it lasts, and leaves the rest to other faults: processes, or kinds of
+        messages; none: all of it. `daemon`: the process that it hits, "" where it hits nodes."""
+        return [daemon] if daemon else []
 
     def without(self, plan: Plan, strike: Strike[P]) -> tuple[str, ...]:
         """The links that nothing can use while it lasts, at least one way: the IGP has to do without them."""

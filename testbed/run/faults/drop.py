@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
@@ -54,8 +55,8 @@ class Drop(Action[Losses]):
         if shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
             raise MachineError("there is no nft on this machine, which drops control messages", "apt install nftables")
 
-    def part(self, parameters: Losses) -> str:
-        return parameters.messages
+    def parts(self, parameters: Losses, daemon: str) -> Collection[str]:
+        return [parameters.messages]
 
     def inject(self, lab: Lab, strike: Strike[Losses]) -> None:
         asked = strike.parameters

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from testbed.lab.lab import Lab
+from testbed.plan.frr import FRR_DAEMONS
 from testbed.run.faults.base import Action, NoParameters, Strike
 
 
@@ -13,6 +16,9 @@ class Kill(Action[NoParameters]):
     name = "kill"
     takes = frozenset({"daemon"})
     parameters = NoParameters
+
+    def parts(self, parameters: NoParameters, daemon: str) -> Collection[str]:
+        return FRR_DAEMONS if daemon == "zebra" else [daemon]
 
     def inject(self, lab: Lab, strike: Strike[NoParameters]) -> None:
         for node in strike.nodes:
