@@ -235,4 +235,5 @@ def test_ospfv3_alone_may_be_what_is_missing(lab: Lab) -> None:
     finally:
         edge.call(lambda: Path(switch).write_text("0"))
     lab.wait_for_igp()
-    assert not ping(lab, [edge], list(lab.routers))
+    # The interface's address came anew, and is not used before nobody has objected to it (RFC 4862 5.4).
+    wait_for(lambda: not ping(lab, [edge], list(lab.routers)), "pings of all routers")

@@ -123,7 +123,7 @@ def test_faults_show_at_the_sites_behind_the_link(tmp_path: Path, monkeypatch: p
     assert hit, "a cut on the tree must be seen"
     assert hit < {s.name for s in run.sites}, "the site in front of the cut must not see it"
     (packets,) = (out / "runs").glob("*/pcap/r1-r2.pcap")
-    assert packets.stat().st_size > 256 * 24 * 2**20 / 9000  # of the model, and of all else, the first 256 octets
+    assert packets.stat().st_size > 100_000  # of the model, until the cut and after it, and of all else
 
 
 def test_ctrl_c_still_writes_the_bundle(tmp_path: Path) -> None:
