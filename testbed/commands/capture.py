@@ -7,7 +7,10 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
+import time
 from pathlib import Path
+from typing import IO
 
 from testbed.commands.common import Commands, find_end, find_lab, find_node, json_flag, require_root
 from testbed.errors import LabError, Problem, RequestError
@@ -80,22 +83,31 @@ def _checked(options: argparse.Namespace) -> float | None:
 
 
 def _tcpdump(argv: list[str], limit: float | None) -> int:
-    """Run it until it ends, Ctrl-C or the limit (in seconds); how many packets it captured. Raises RequestError for
-    what it refuses, LabError if it does not end."""
+    """Run it until it ends, Ctrl-C, or `limit` seconds after it began to listen; how many packets it captured. Raises
+    RequestError for what it refuses, LabError if it does not end."""
     # In a session of its own, so that Ctrl-C reaches it by us alone; and it does not outlive us.
     command = ["setpriv", "--pdeathsig", "INT", *argv]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stderr=log, start_new_session=True) as process:
         try:
-            _, said = process.communicate(timeout=limit)
+            while process.poll() is None and b"listening on" not in _read(log):
+                time.sleep(0.01)
+            process.wait(limit)
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
             process.send_signal(signal.SIGINT)
             try:
-                _, said = process.communicate(timeout=_PATIENCE)
+                process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise LabError("tcpdump did not end") from None
+        said = _read(log).decode(errors="replace")
     counted = re.search(r"^(\d+) packets? captured", said, re.MULTILINE)
-    if counted is None and process.returncode != -signal.SIGPIPE:  # that is whoever read it, who has enough
+    # Who read it has enough, or it was interrupted before it began: neither is an error.
+    if counted is None and process.returncode not in (-signal.SIGPIPE, -signal.SIGINT):
         words = [line for line in said.splitlines() if not line.startswith(("tcpdump: listening", "tcpdump: verbose"))]
         raise RequestError("; ".join(words) or f"tcpdump ended with status {process.returncode}")
     return int(counted[1]) if counted else 0
+
+
+def _read(log: IO[bytes]) -> bytes:
+    """What is in the file, without moving the place where tcpdump writes on."""
+    return os.pread(log.fileno(), 1 << 16, 0)
